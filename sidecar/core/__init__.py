@@ -1,0 +1,1 @@
+"""The rules. Pure: nothing here awaits, does I/O, reads a clock or logs; time and settings are arguments."""

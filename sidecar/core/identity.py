@@ -1,0 +1,110 @@
+"""Who is logged in, in the words that everything else uses.
+
+A `Session` is what a provider said, in clear. A `BoundSession` is the same thing as the sidecar keeps it: keyed digests
+and times, so that neither the store nor a memory dump of it names a person. Times are integer milliseconds since the
+epoch **on the provider's clock**; they are only ever compared with other times of the same provider.
+"""
+
+import enum
+import hashlib
+from dataclasses import dataclass, field
+
+DIGEST_BYTES = 16
+
+
+class Kind(enum.IntEnum):
+    """What a revocation names. The numbers are stored: never re-use one."""
+
+    SID = 1
+    SUB = 2  # every session of the subject
+    CREDENTIAL = 3  # one cookie (or other carrier) value
+    SUB_WITHOUT_SID = 4  # the sessions of the subject that were bound without any sid
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """An app session as OpenID Connect sees it. At least one of `sid` and `sub` is present."""
+
+    issuer: str
+    client_id: str
+    sid: str | None = field(repr=False)
+    sub: str | None = field(repr=False)
+    login_time: int  # ms; `iat` of the first ID token of this login
+    auth_time: int | None = None  # ms; only where a refreshed token must not outlive its sid (binder `token`)
+
+
+@dataclass(frozen=True, slots=True)
+class BoundSession:
+    """A session as it is stored beside a credential.
+
+    `own` is the digest that a logout of exactly this session revokes: of the sid, or of the sub for a session that was
+    bound without any sid (Back-Channel Logout 1.0 leaves that case open; DESIGN promise 3). `sub` is the digest that a
+    logout of the whole subject revokes; None where the binder saw no sub.
+    """
+
+    own: bytes = field(repr=False)
+    sub: bytes | None = field(repr=False)
+    login_time: int  # ms, against revocations of the subject or of the credential
+    sid_time: int  # ms, against revocations of the sid: the earlier of login and authentication
+
+
+class Digester:
+    """Keyed digests of identifiers and credentials: BLAKE2b-128 over length-prefixed parts.
+
+    The key is the deployment's secret, so that a reader of the store cannot test guesses of e-mail addresses or
+    cookies. The length prefix keeps (`a|`, `b`) and (`a`, `|b`) apart (reference case 176).
+    """
+
+    __slots__ = ("_blank", "key_id")
+
+    def __init__(self, secret: bytes) -> None:
+        if len(secret) < 16:
+            raise ValueError("the digest secret needs at least 16 bytes")
+        key = hashlib.blake2b(secret, digest_size=32, person=b"lgsc-digest").digest()
+        self._blank = hashlib.blake2b(key=key, digest_size=DIGEST_BYTES)
+        # Stored beside each revocation: a reader with another secret can say so instead of never matching.
+        self.key_id = hashlib.blake2b(b"key-id", key=key, digest_size=1).digest()[0]
+
+    def __repr__(self) -> str:
+        return f"<Digester key_id={self.key_id}>"
+
+    def sid(self, issuer: str, client_id: str, sid: str) -> bytes:
+        """Digest that a logout by `sid` revokes."""
+        return self._digest(Kind.SID, issuer, client_id, sid)
+
+    def sub(self, issuer: str, client_id: str, sub: str) -> bytes:
+        """Digest that a logout of all sessions of `sub` revokes."""
+        return self._digest(Kind.SUB, issuer, client_id, sub)
+
+    def sub_without_sid(self, issuer: str, client_id: str, sub: str) -> bytes:
+        """Digest that a logout naming sid and sub revokes in addition: sessions of `sub` that know no sid."""
+        return self._digest(Kind.SUB_WITHOUT_SID, issuer, client_id, sub)
+
+    def credential(self, value: bytes) -> bytes:
+        """Digest of a canonical credential value. A credential is its value, whatever carries it."""
+        state = self._blank.copy()
+        state.update(b"\x03")
+        state.update(value)
+        return state.digest()
+
+    def bound(self, session: Session) -> BoundSession:
+        """The session as it may be stored."""
+        issuer, client_id = session.issuer, session.client_id
+        sub = self.sub(issuer, client_id, session.sub) if session.sub else None
+        if session.sid:
+            own = self.sid(issuer, client_id, session.sid)
+        elif session.sub:
+            own = self.sub_without_sid(issuer, client_id, session.sub)
+        else:
+            raise ValueError("a session has a sid or a sub")
+        auth_time = session.login_time if session.auth_time is None else session.auth_time
+        return BoundSession(own, sub, session.login_time, min(session.login_time, auth_time))
+
+    def _digest(self, kind: Kind, *parts: str) -> bytes:
+        state = self._blank.copy()
+        state.update(bytes((kind,)))
+        for part in parts:
+            raw = part.encode()
+            state.update(len(raw).to_bytes(4))
+            state.update(raw)
+        return state.digest()

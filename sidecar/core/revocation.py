@@ -1,0 +1,63 @@
+"""What is over: revocations, how two of them merge, and whether one covers a session.
+
+A revocation set only grows and expires. Two revocations of the same digest merge to the later cut-off and the later
+expiry; the merge is idempotent, commutative and associative, so replicas may receive the log twice, late, or in any
+order and still agree.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from sidecar.core.identity import BoundSession, Digester, Kind
+
+SLACK_S = 15 * 60  # a code or token in flight (10 min) and clock skew (5 min) on top of the longest session
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """`digest` is over for every login at or before `cutoff`; kept until `expires`."""
+
+    kind: Kind
+    digest: bytes = field(repr=False)
+    cutoff: int  # ms since the epoch, provider's clock: the logout token's `iat`
+    expires: int  # s since the epoch, our clock: no session that old can exist any more
+
+
+def merge(one: Revocation, other: Revocation) -> Revocation:
+    """The revocation that says what both say. Both must have the same digest."""
+    if one.digest != other.digest:
+        raise ValueError("only revocations of the same digest merge")
+    return Revocation(one.kind, one.digest, max(one.cutoff, other.cutoff), max(one.expires, other.expires))
+
+
+def covers(revocation: Revocation, session: BoundSession) -> bool:
+    """Whether `session` is dead by `revocation` (`<=`: `iat` has whole seconds, DESIGN promise 3)."""
+    if revocation.digest == session.own:
+        return session.sid_time <= revocation.cutoff
+    if revocation.digest == session.sub:
+        return session.login_time <= revocation.cutoff
+    return False
+
+
+def expiry(now: float, max_age: float) -> int:
+    """Second until which a revocation made at `now` is kept, for sessions of at most `max_age` seconds."""
+    return int(now + max_age + SLACK_S)
+
+
+def of_logout(
+    digester: Digester, issuer: str, client_id: str, sid: str | None, sub: str | None, *, cutoff: int, expires: int
+) -> Iterator[Revocation]:
+    """The revocations that one logout means.
+
+    Without a sid: all sessions of the subject (Back-Channel Logout 1.0 section 2.4). With a sid: that session only,
+    and with a sub beside it, those sessions of the subject for which no sid is known.
+    """
+    if sid is not None:
+        yield Revocation(Kind.SID, digester.sid(issuer, client_id, sid), cutoff, expires)
+        if sub is not None:
+            without_sid = digester.sub_without_sid(issuer, client_id, sub)
+            yield Revocation(Kind.SUB_WITHOUT_SID, without_sid, cutoff, expires)
+    elif sub is not None:
+        yield Revocation(Kind.SUB, digester.sub(issuer, client_id, sub), cutoff, expires)
+    else:
+        raise ValueError("a logout names a sid or a sub")

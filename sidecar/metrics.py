@@ -1,0 +1,84 @@
+"""Every metric that is not on the path of each request, declared in one place.
+
+The data plane counts in plain integers and exports them through a collector of its own (`proxy/stats.py`); a
+prometheus-client counter costs about a microsecond, which a logout can afford and a request cannot. No label ever
+holds a path, a `sub`, a `sid` or anything else that a stranger chooses.
+"""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+PREFIX = "logout_sidecar"
+
+registry = CollectorRegistry()
+
+logout_tokens = Counter(
+    "logout_tokens",
+    "Logout tokens received, by result and reason.",
+    ("result", "reason"),
+    namespace=PREFIX,
+    registry=registry,
+)
+logout_token_last_received = Gauge(
+    "logout_token_last_received_timestamp_seconds",
+    "When the last logout token arrived, valid or not.",
+    namespace=PREFIX,
+    registry=registry,
+)
+logout_seconds = Histogram(
+    "logout_request_duration_seconds",
+    "From the arrival of a logout POST to its answer.",
+    namespace=PREFIX,
+    registry=registry,
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0),
+)
+revocations_active = Gauge(
+    "revocations_active", "Live revocations in this replica.", namespace=PREFIX, registry=registry
+)
+revocations_applied = Counter(
+    "revocations_applied",
+    "Revocations that changed this replica, by kind.",
+    ("kind",),
+    namespace=PREFIX,
+    registry=registry,
+)
+streams_cut = Counter("streams_cut", "Open streams that a revocation closed.", namespace=PREFIX, registry=registry)
+
+store_up = Gauge("store_up", "1 while the store answers, else 0.", namespace=PREFIX, registry=registry)
+store_seconds = Histogram(
+    "store_operation_duration_seconds",
+    "Duration of store operations.",
+    ("operation",),
+    namespace=PREFIX,
+    registry=registry,
+    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0),
+)
+store_errors = Counter(
+    "store_errors", "Failed store operations, by reason.", ("reason",), namespace=PREFIX, registry=registry
+)
+replica_age = Gauge(
+    "replica_age_seconds", "Age of the last proof that the store was heard.", namespace=PREFIX, registry=registry
+)
+outbox_length = Gauge(
+    "outbox_length", "Revocations enforced here that the store has not taken yet.", namespace=PREFIX, registry=registry
+)
+
+jwks_last_success = Gauge(
+    "jwks_last_success_timestamp_seconds",
+    "Last time a provider's keys were fetched.",
+    ("provider",),
+    namespace=PREFIX,
+    registry=registry,
+)
+jwks_fetches = Counter(
+    "jwks_fetches",
+    "Fetches of a provider's keys, by outcome.",
+    ("provider", "outcome"),
+    namespace=PREFIX,
+    registry=registry,
+)
+
+bindings = Counter("bindings", "Bindings made, by binder.", ("binder",), namespace=PREFIX, registry=registry)
+logins = Counter(
+    "logins", "Token-endpoint answers seen by the relay, by outcome.", ("outcome",), namespace=PREFIX, registry=registry
+)
+build_info = Gauge("build_info", "Always 1; the version is a label.", ("version",), namespace=PREFIX, registry=registry)
