@@ -5,7 +5,7 @@ Fields never hold a secret, a cookie, a token, a raw `sub` or a raw `sid`: hash 
 so that no input can forge a line (reference case 190).
 """
 
-import datetime
+import datetime as dt
 import json
 import logging
 import sys
@@ -54,4 +54,4 @@ def configure(level: str, style: Literal["json", "text"]) -> None:
 
 
 def _timestamp(created: float) -> str:
-    return datetime.datetime.fromtimestamp(created, datetime.UTC).isoformat(timespec="milliseconds")
+    return dt.datetime.fromtimestamp(created, dt.UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,1 @@
+"""Which session a credential belongs to: token carriers, learned logins, rotation."""

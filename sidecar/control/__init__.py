@@ -1,0 +1,1 @@
+"""The control plane: logout endpoint, health, metrics. Served by aiohttp."""

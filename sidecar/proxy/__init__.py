@@ -1,0 +1,1 @@
+"""The data plane: downstream and upstream connections, exchanges, tunnels, live streams."""
