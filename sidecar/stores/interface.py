@@ -5,11 +5,14 @@ also the snapshot: replaying it gives the whole set. A store knows nothing of re
 """
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from sidecar.core.identity import BoundSession
 from sidecar.core.revocation import Revocation
 from sidecar.errors import SidecarError
+
+PAGE = 500  # entries; a page is unpacked and applied in one go, and 500 take about 2 ms (reference state.md section 7)
+WAIT_S = 0.25  # how long `follow` waits for news; the age of an idle replica stays below twice that
 
 
 class StoreError(SidecarError):
@@ -20,11 +23,18 @@ class StoreUnusable(StoreError):
     """The store will not work until an operator changes something (not a database, read-only, newer schema)."""
 
 
+class Batch(NamedTuple):
+    """What `follow` brought. Complete: the store had nothing beyond it when it answered."""
+
+    revocations: Sequence[Revocation]
+    complete: bool
+
+
 class Store(Protocol):
     """All methods may raise StoreError. None blocks the event loop; each returns or fails within a bounded time."""
 
     async def open(self) -> None:
-        """Connect or create. Raises StoreUnusable when no retry can help."""
+        """Connect or create; does nothing when that is done. Raises StoreUnusable when no retry can help."""
 
     async def aclose(self) -> None:
         """Release everything. May be called twice, and without `open`."""
@@ -32,17 +42,28 @@ class Store(Protocol):
     async def secret(self) -> bytes:
         """The digest secret kept in the store: 32 random bytes, made once by whoever asks first."""
 
+    def use_key(self, key_id: int) -> None:
+        """Name the key of the digests (`Digester.key_id`).
+
+        It is written beside each revocation. A reader that meets another one says so: those entries match nothing here.
+        """
+
     async def append(self, revocations: Sequence[Revocation]) -> None:
         """Add to the log, all or nothing; returns when they are durable at the configured level."""
 
     def snapshot(self) -> AsyncIterator[Sequence[Revocation]]:
-        """The whole log in pages of at most 500; afterwards `follow` starts where the snapshot ended."""
+        """The whole log in pages of at most PAGE; afterwards `follow` starts where the snapshot ended."""
 
-    async def follow(self) -> Sequence[Revocation]:
-        """Wait up to about half a second for the next entries after the cursor; empty when there are none.
+    async def follow(self) -> Batch:
+        """Wait up to WAIT_S for the next entries after the cursor, at most PAGE; empty when there are none.
 
-        An answer, empty or not, proves that the store was heard after this call began. One caller at a time.
+        A complete answer, empty or not, proves: whatever was appended before this call began has been delivered. Any
+        StoreError means that this cannot be said any more (connection lost, log lost, other server): take a new
+        `snapshot` and merge it. One caller at a time.
         """
+
+    async def prune(self) -> None:
+        """Drop what has expired, a bounded amount of it. Never anything that is live, however full the log is."""
 
     async def get_binding(self, credential: bytes) -> BoundSession | None:
         """The session bound to a credential digest, None when there is none (or it expired)."""

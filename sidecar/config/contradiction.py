@@ -1,0 +1,225 @@
+"""What settings say against each other: each alone is fine, together they cannot be meant.
+
+One generator a subject. A check names every setting that it looked at (`involves`), so that the loader can leave out
+the echo of a fault that it has reported already. Warnings are for what works, but not as most would expect.
+"""
+
+from collections.abc import Hashable, Iterator, Sequence
+from itertools import combinations
+from urllib.parse import urlsplit
+
+from sidecar.config.address import Address, TcpAddress, UnixAddress, is_loopback
+from sidecar.config.model import Config, ProviderSettings, Route, TokenEndpointBinder
+from sidecar.config.problem import Fault, Path
+
+_WILDCARDS = {"0.0.0.0": 4, "::": 6}  # noqa: S104 - compared with, not bound to
+
+
+def contradictions(config: Config) -> Iterator[Fault]:
+    """Everything that stops the sidecar from starting."""
+    yield from _addresses(config)
+    yield from _providers(config)
+    for index, provider in enumerate(config.providers):
+        yield from _provider(provider, ("providers", index))
+    yield from _public_url(config)
+    yield from _session(config)
+    yield from _enforcement(config)
+    yield from _store(config)
+
+
+def warnings(config: Config) -> Iterator[Fault]:
+    """Everything that an operator should know and may well intend."""
+    for index, network in enumerate(config.trusted_proxies):
+        if network.prefixlen == 0:
+            yield Fault(("trusted_proxies", index), "everybody may claim any address in X-Forwarded-For")
+    yield from _idle_secrets(config)
+    yield from _store_warnings(config)
+    yield from _coverage_warnings(config)
+
+
+# --- addresses ---
+
+
+def _addresses(config: Config) -> Iterator[Fault]:
+    relay = config.control.relay_listen
+    relay_path: Path = ("control", "relay_listen")
+    if isinstance(relay, TcpAddress) and not is_loopback(relay.host):
+        # Codes and client secrets pass it, and whoever reaches it can redeem codes.
+        yield Fault(relay_path, "the relay listens beyond loopback", "127.0.0.1:PORT, [::1]:PORT or unix:/path")
+    listeners: list[tuple[Path, Address]] = [
+        (("listen",), config.listen),
+        (("ops", "listen"), config.ops.listen),
+        (relay_path, relay),
+    ]
+    for (also, first), (path, second) in combinations(listeners, 2):
+        if _collide(first, second):
+            yield Fault(path, "two listeners on one address", "another port", also=also, involves=(also, path))
+    for path, listener in listeners:
+        if _reaches(config.upstream.url.address, listener):
+            url: Path = ("upstream", "url")
+            what = "the sidecar would forward to itself"
+            yield Fault(url, what, "the address of the app", also=path, involves=(path, url))
+
+
+def _collide(first: Address, second: Address) -> bool:
+    if isinstance(first, UnixAddress) or isinstance(second, UnixAddress):
+        return first == second
+    if first.port != second.port or first.port == 0:  # 0: the system chooses, never the same twice
+        return False
+    hosts = {first.host, second.host}
+    same_family = (":" in first.host) == (":" in second.host)
+    return len(hosts) == 1 or "localhost" in hosts or (same_family and bool(hosts & _WILDCARDS.keys()))
+
+
+def _reaches(target: Address, listener: Address) -> bool:
+    if isinstance(target, UnixAddress) or isinstance(listener, UnixAddress):
+        return target == listener
+    local = listener.host == target.host or (listener.host in _WILDCARDS and is_loopback(target.host))
+    return local and target.port == listener.port
+
+
+# --- providers ---
+
+
+def _providers(config: Config) -> Iterator[Fault]:
+    advice = {"issuer": "each issuer once; several clients are a list in client_id", "name": "a name of its own"}
+    for key, expected in advice.items():
+        for first, second in _duplicates([getattr(provider, key) for provider in config.providers]):
+            at: Path = ("providers", second, key)
+            also: Path = ("providers", first, key)
+            yield Fault(at, f"two providers with the same {key}", expected, also=also, involves=(at, also))
+
+
+def _duplicates(values: Sequence[Hashable | None]) -> Iterator[tuple[int, int]]:
+    """Each repetition with the first of its kind; linear, because the lists are as long as the file allows."""
+    first: dict[Hashable, int] = {}
+    for index, value in enumerate(values):
+        if value is not None and first.setdefault(value, index) != index:
+            yield first[value], index
+
+
+def _provider(provider: ProviderSettings, path: Path) -> Iterator[Fault]:
+    if provider.jwks_uri and provider.jwks_file:
+        yield Fault((*path, "jwks_file"), "keys come from one place", "jwks_uri or jwks_file", also=(*path, "jwks_uri"))
+    symmetric = [name for name in provider.algorithms if name.startswith("HS")]
+    if symmetric and provider.client_secret is None:
+        involved = ((*path, "client_secret"), (*path, "algorithms"))
+        what = f"{symmetric[0]} needs the client's secret"
+        yield Fault((*path, "algorithms"), what, "client_secret: {file: PATH}", involves=involved)
+    if not provider.allow_http:
+        for key in ("issuer", "internal_url", "jwks_uri"):
+            yield from _plain_http(getattr(provider, key), (*path, key), (*path, "allow_http"))
+
+
+def _public_url(config: Config) -> Iterator[Fault]:
+    if not any(provider.allow_http for provider in config.providers):
+        yield from _plain_http(config.public_url, ("public_url",), ("providers",))
+
+
+def _plain_http(url: str | None, path: Path, switch: Path) -> Iterator[Fault]:
+    # Back-Channel Logout 1.0 section 2.2 and OpenID Connect Core 1.0 section 2 want TLS; on loopback nobody listens in.
+    if url is not None and url.startswith("http://") and not is_loopback(urlsplit(url).hostname or ""):
+        what = "http beyond loopback"
+        yield Fault(path, what, "https, or allow_http: true at the provider", involves=(path, switch))
+
+
+# --- sessions and enforcement ---
+
+
+def _session(config: Config) -> Iterator[Fault]:
+    session = config.session
+    if not session.bind:
+        what = "no binder: no session could ever be logged out"
+        yield Fault(("session", "bind"), what, "at least one of {from: token, ...} and {from: token_endpoint, ...}")
+    yield from _repeated(session.credentials, ("session", "credentials"))
+    yield from _repeated(session.bind, ("session", "bind"))
+    for index, binder in enumerate(session.bind):
+        path: Path = ("session", "bind", index)
+        if isinstance(binder, TokenEndpointBinder):
+            if not session.credentials:
+                what = "the binder needs to know the app's credential"
+                involved = (path, ("session", "credentials"))
+                yield Fault(path, what, "session.credentials, such as [{cookie: JSESSIONID}]", involves=involved)
+            yield from _outside_prefix(config, binder.callback, (*path, "callback"))
+
+
+def _repeated(entries: Sequence[Hashable], path: Path) -> Iterator[Fault]:
+    for first, second in _duplicates(entries):
+        yield Fault((*path, second), "the same entry twice", also=(*path, first))
+
+
+def _outside_prefix(config: Config, pattern: str, path: Path) -> Iterator[Fault]:
+    prefix = config.control.prefix
+    if pattern == prefix or pattern.startswith(f"{prefix}/"):
+        involved = (path, ("control", "prefix"))
+        yield Fault(path, "the path belongs to the sidecar (control.prefix)", "a path of the app", involves=involved)
+
+
+def _enforcement(config: Config) -> Iterator[Fault]:
+    rules = config.enforcement
+    at: Path = ("enforcement",)
+    login: Path = (*at, "login_url")
+    if rules.action == "redirect" and rules.login_url is None:
+        involved = (login, (*at, "action"))
+        yield Fault((*at, "action"), "redirect needs login_url", "enforcement.login_url: /login", involves=involved)
+    for index, route in enumerate(rules.routes):
+        path: Path = (*at, "routes", index)
+        if route.action == "redirect" and route.login_url is None and rules.login_url is None:
+            involved = (login, (*path, "login_url"))
+            yield Fault((*path, "action"), "redirect needs login_url", "login_url, here or above", involves=involved)
+        if route.action != "redirect" and route.login_url is not None:
+            yield Fault((*path, "login_url"), f"{route.action} never redirects", "login_url only beside redirect")
+        yield from _outside_prefix(config, route.path, (*path, "path"))
+    yield from _hidden_routes(rules.routes)
+    for index, app_path in enumerate(config.logout.app_paths):
+        yield from _outside_prefix(config, app_path, ("logout", "app_paths", index))
+
+
+def _hidden_routes(routes: tuple[Route, ...]) -> Iterator[Fault]:
+    at: Path = ("enforcement", "routes")
+    first: dict[str, int] = {}  # path to the route that takes all its methods
+    for index, route in enumerate(routes):
+        if route.path in first:
+            what = "the route never counts: an earlier one takes all that it matches"
+            yield Fault((*at, index), what, also=(*at, first[route.path]))
+        elif not route.methods:
+            first[route.path] = index
+
+
+def _store(config: Config) -> Iterator[Fault]:
+    if config.store.grace < config.store.fresh:
+        fresh: Path = ("store", "fresh")
+        grace: Path = ("store", "grace")
+        yield Fault(grace, "grace is shorter than fresh", "at least fresh", also=fresh, involves=(fresh, grace))
+
+
+# --- warnings ---
+
+
+def _idle_secrets(config: Config) -> Iterator[Fault]:
+    for index, provider in enumerate(config.providers):
+        if provider.client_secret is not None and not any(name.startswith("HS") for name in provider.algorithms):
+            what = "client_secret is not used: no HS256, HS384 or HS512 in algorithms"
+            yield Fault(("providers", index, "client_secret"), what)
+
+
+def _store_warnings(config: Config) -> Iterator[Fault]:
+    store = config.store
+    if store.on_stale == "fail_open":
+        yield Fault(("store", "on_stale"), "while the store is away, sessions that were logged out may be served")
+    if store.url.kind == "sqlite" and store.url.path is None:
+        yield Fault(("store", "url"), "the store is in memory: a restart forgets every logout")
+    if store.url.kind == "redis" and store.secret is None:
+        what = "without store.secret its key is kept in Redis: whoever reads Redis can test guesses"
+        yield Fault(("store", "url"), what, "store.secret: {file: PATH}")
+
+
+def _coverage_warnings(config: Config) -> Iterator[Fault]:
+    session = config.session
+    is_learned = all(isinstance(binder, TokenEndpointBinder) for binder in session.bind)
+    if is_learned and not any(credential.cookie for credential in session.credentials):
+        what = "no credential is a cookie: a session that the app starts in Set-Cookie stays unbound"
+        yield Fault(("session", "credentials"), what)
+    for index, route in enumerate(config.enforcement.routes):
+        if route.action == "allow" and route.path in {"/*", "*"} and not route.methods:
+            yield Fault(("enforcement", "routes", index), "this route forwards everything unjudged")

@@ -1,0 +1,284 @@
+"""Logout tokens: the claims of a signed token in, a `LogoutToken` or a `TokenError` out.
+
+Implements section 2.6 of OpenID Connect Back-Channel Logout 1.0 incorporating errata set 1 (15 December 2023), cited
+below as BCL, one check per step, in the order of the specification. Steps 1 and 2 (decryption, signature) belong to
+`sidecar/oidc`: whoever calls `validate` has verified the signature with a key of the issuer. Nothing is stored here and
+nothing is changed: a token is either valid as a whole or it never happened.
+
+A `TokenError` has a stable `reason`, and a text that names the switch under `providers[].logout_token` that would help.
+The text never repeats what the token says, because that may be personal data.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NoReturn
+
+from sidecar.core.identity import Digester
+from sidecar.core.revocation import Revocation, of_logout
+from sidecar.errors import SidecarError
+
+EVENT = "http://schemas.openid.net/event/backchannel-logout"  # BCL 2.4: compared byte by byte (case 158)
+NO_EXP_LIFETIME_S = 300  # DESIGN section 7: with `require_exp: false`, how long a token without exp is good
+FAR_EXP_S = 3600  # an exp further ahead than this is legal and worth a note (case 145)
+MAX_ID_BYTES = 1024  # case 178: OpenID Connect Core allows 255 characters, the field more
+_NUMERIC_DATE_END = 2**53  # beyond it a JSON number is not exact any more
+
+
+class TokenError(SidecarError):
+    """A token that a peer sent is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogoutPolicy:
+    """What one provider may send. The defaults are strict; each switch has a provider that needs it."""
+
+    issuer: str
+    client_ids: frozenset[str]
+    algorithms: frozenset[str] = frozenset({"RS256"})
+    leeway: float = 60.0
+    max_age: float = 86400.0
+    require_exp: bool = True
+    require_typ: bool = False
+    jti_replay: Literal["accept", "reject"] = "accept"  # obeyed by whoever remembers tokens, see step 8
+    sid_scope: Literal["session", "subject"] = "session"
+    trusted_audiences: frozenset[str] = frozenset()
+    iat_tolerance: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class LogoutToken:
+    """A valid logout. At least one of `sid` and `sub` is present."""
+
+    issuer: str
+    client_ids: tuple[str, ...]  # those of ours that `aud` names
+    sid: str | None = field(repr=False)
+    sub: str | None = field(repr=False)
+    issued_at: int  # ms since the epoch, provider's clock
+    cutoff: int  # ms: `issued_at`, later by the provider's tolerance
+    whole_subject: bool  # the sid does not narrow the logout (`sid_scope: subject`)
+    jti: str = field(repr=False)
+    expires: float  # s since the epoch: the token cannot come again after it
+    notes: tuple[str, ...] = ()  # legal, but worth a line in the log
+
+    @property
+    def scope(self) -> Literal["sid", "sub", "both"]:
+        """Which of the two names the token carries."""
+        if self.sid is None:
+            return "sub"
+        return "sid" if self.sub is None else "both"
+
+
+def revocations(token: LogoutToken, digester: Digester, *, expires: int) -> Iterator[Revocation]:
+    """What the logout revokes, for each of our clients that it concerns; kept until `expires`."""
+    for client in token.client_ids:
+        named = (digester, token.issuer, client)
+        yield from of_logout(*named, token.sid, token.sub, cutoff=token.cutoff, expires=expires)
+        if token.whole_subject and token.sid is not None and token.sub is not None:  # case 208
+            yield from of_logout(*named, None, token.sub, cutoff=token.cutoff, expires=expires)
+
+
+def validate(header: Mapping[str, Any], claims: object, *, policy: LogoutPolicy, now: float) -> LogoutToken:
+    """Check everything, then build. `now` is taken once, so that one decision never sees two clocks."""
+    # BCL 2.6 (1), decryption: encrypted tokens have five segments and do not reach this function.
+    # BCL 2.6 (2), signature: verified by the caller, with keys of the issuer only.
+    _check_typ(header, policy)
+    _check_alg(header, policy)
+    if not isinstance(claims, dict):  # library trap J3
+        raise TokenError("malformed", "the claims are not a JSON object")
+    _check_issuer(claims, policy)
+    client_ids = _check_audience(claims, header, policy)
+    _check_azp(claims, policy)
+    issued_at = _check_iat(claims, policy, now)
+    expires = _check_exp(claims, policy, issued_at, now)
+    _check_nbf(claims, policy, now)
+    sid, sub = _check_sid_or_sub(claims)
+    _check_events(claims)
+    _check_nonce(claims)
+    jti = _check_jti(claims)
+    # BCL 2.6 (8), jti not seen before: optional, needs memory and is therefore the caller's (`jti_replay`).
+    # BCL 2.6 (9) to (11), iss, sub and sid match a session: optional and left out. A session that we do not know is
+    # still logged out with success (2.7), and the logout may arrive before its session is bound (case 202).
+    return LogoutToken(
+        issuer=policy.issuer,
+        client_ids=client_ids,
+        sid=sid,
+        sub=sub,
+        issued_at=int(issued_at * 1000),
+        cutoff=int((issued_at + policy.iat_tolerance) * 1000),
+        whole_subject=policy.sid_scope == "subject",
+        jti=jti,
+        expires=expires,
+        notes=tuple(_notes(claims, sid, expires, now)),
+    )
+
+
+def decode_json(raw: bytes) -> Any:
+    """The JSON value in `raw`, read strictly: two readers of the same bytes can never disagree about it."""
+    try:
+        # Decoded here because `json` would guess UTF-16 and skip a byte order mark (case 62).
+        value = json.loads(raw.decode(), object_pairs_hook=_members, parse_constant=_refuse_constant)
+        if b"\\u" in raw:
+            # Only an escape can hold half a surrogate pair, which no later `encode` would survive (trap A6).
+            json.dumps(value, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:  # trap J4: the depth is bounded by the interpreter
+        raise TokenError("malformed", "not valid JSON in UTF-8") from error
+    return value
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):  # RFC 7519 section 4, RFC 7515 section 4; trap J13, cases 64 and 65
+        raise TokenError("malformed", "a JSON object names a member twice")
+    return members
+
+
+def _refuse_constant(_name: str) -> NoReturn:
+    raise TokenError("malformed", "NaN and Infinity are not JSON")  # RFC 8259 section 6; trap J1
+
+
+def _check_typ(header: Mapping[str, Any], policy: LogoutPolicy) -> None:
+    """BCL 2.4 recommends `logout+jwt`; section 4.1 warns that requiring it breaks most deployments."""
+    typ = header.get("typ", "")
+    if not isinstance(typ, str):
+        raise TokenError("wrong_type", "typ in the header is not a string")
+    typ = typ.lower().removeprefix("application/")  # RFC 7515 section 4.1.9 (case 107)
+    if policy.require_typ and typ != "logout+jwt":  # case 110
+        raise TokenError("wrong_type", "typ is not logout+jwt; `require_typ: false` accepts JWT and an absent typ")
+    if typ not in ("", "jwt", "logout+jwt"):  # another kind of token (cases 184 and 187)
+        raise TokenError("wrong_type", "typ is neither absent, JWT nor logout+jwt")
+
+
+def _check_alg(header: Mapping[str, Any], policy: LogoutPolicy) -> None:
+    """BCL 2.6 (3): the registered algorithm, never the header's choice, never none."""
+    alg = header.get("alg")
+    if not isinstance(alg, str) or alg not in policy.algorithms or alg.lower() == "none":
+        raise TokenError("alg_not_allowed", "alg is not among the provider's `algorithms`")
+
+
+def _check_issuer(claims: dict[str, Any], policy: LogoutPolicy) -> None:
+    """BCL 2.6 (4), Core 3.1.3.7 (2): exactly the issuer, trailing slash and port included."""
+    if claims.get("iss") != policy.issuer:
+        raise TokenError("wrong_issuer", "iss is not the configured issuer")
+
+
+def _check_audience(claims: dict[str, Any], header: Mapping[str, Any], policy: LogoutPolicy) -> tuple[str, ...]:
+    """BCL 2.6 (4), Core 3.1.3.7 (3): us, and nobody whom we do not trust (trap J14)."""
+    audience = claims.get("aud")
+    names = audience if isinstance(audience, list) else [audience]
+    if not all(isinstance(name, str) for name in names):
+        raise TokenError("wrong_audience", "aud is missing, or is neither a string nor a list of strings")
+    ours = tuple(sorted(policy.client_ids.intersection(names)))
+    if not ours:
+        raise TokenError("wrong_audience", "aud does not name our `client_id`")
+    if not policy.client_ids.union(policy.trusted_audiences).issuperset(names):
+        raise TokenError("untrusted_audience", "aud names others too; list those to trust in `trusted_audiences`")
+    if header["alg"].startswith("HS") and len(names) > 1:  # Core leaves it undefined whose secret that is (case 79)
+        raise TokenError("wrong_audience", "a token signed with a client secret has one audience")
+    return ours
+
+
+def _check_azp(claims: dict[str, Any], policy: LogoutPolicy) -> None:
+    """Core 3.1.3.7 (5)."""
+    if "azp" in claims and not (isinstance(claims["azp"], str) and claims["azp"] in policy.client_ids):
+        raise TokenError("wrong_azp", "azp is not our `client_id`")
+
+
+def _check_iat(claims: dict[str, Any], policy: LogoutPolicy, now: float) -> float:
+    """BCL 2.6 (4), Core 3.1.3.7 (10): the acceptable range is the client's choice."""
+    issued_at = _numeric_date(claims, "iat")
+    if issued_at is None:
+        raise TokenError("iat_missing", "iat is missing")
+    if issued_at > now + policy.leeway:
+        raise TokenError("iat_in_future", "iat is in the future; mend the clocks or raise `leeway`")
+    if now - issued_at > policy.max_age:
+        raise TokenError("iat_too_old", "iat is too long ago; `max_age` bounds it")
+    return issued_at
+
+
+def _check_exp(claims: dict[str, Any], policy: LogoutPolicy, issued_at: float, now: float) -> float:
+    """BCL 2.6 (4), Core 3.1.3.7 (9). Returns when the token stops being acceptable."""
+    expires = _numeric_date(claims, "exp")
+    if expires is None:
+        if policy.require_exp:  # BCL 2.4, since errata set 1 (case 137)
+            raise TokenError("exp_missing", "exp is missing; `require_exp: false` accepts providers that send none")
+        if now - issued_at > NO_EXP_LIFETIME_S:
+            raise TokenError("expired", "a token without exp is good for 5 minutes after its iat")
+        return issued_at + NO_EXP_LIFETIME_S
+    if now >= expires + policy.leeway:  # RFC 7519 section 4.1.4: on or after exp, it is over (trap J2, case 142)
+        raise TokenError("expired", "exp has passed; mend the clocks or raise `leeway`")
+    return expires + policy.leeway
+
+
+def _check_nbf(claims: dict[str, Any], policy: LogoutPolicy, now: float) -> None:
+    """RFC 7519 section 4.1.5; some providers send it (case 146)."""
+    not_before = _numeric_date(claims, "nbf")
+    if not_before is not None and now + policy.leeway < not_before:
+        raise TokenError("not_yet_valid", "nbf is in the future; mend the clocks or raise `leeway`")
+
+
+def _check_sid_or_sub(claims: dict[str, Any]) -> tuple[str | None, str | None]:
+    """BCL 2.6 (5), and 2.4: one of the two, or both."""
+    sid, sub = _identifier(claims, "sid"), _identifier(claims, "sub")
+    if sid is None and sub is None:
+        raise TokenError("no_sub_or_sid", "the token has neither sub nor sid")
+    return sid, sub
+
+
+def _check_events(claims: dict[str, Any]) -> None:
+    """BCL 2.6 (6). The member's object SHOULD be empty and is accepted with content (case 160)."""
+    events = claims.get("events")
+    if not isinstance(events, dict) or not isinstance(events.get(EVENT), dict):
+        raise TokenError("events_missing", "events has no back-channel logout member that is a JSON object")
+
+
+def _check_nonce(claims: dict[str, Any]) -> None:
+    """BCL 2.6 (7): absent, whatever its value would be (trap J13). It keeps ID tokens out."""
+    if "nonce" in claims:
+        raise TokenError("nonce_present", "a logout token has no nonce")
+
+
+def _check_jti(claims: dict[str, Any]) -> str:
+    """BCL 2.4 requires it; 2.6 has no step for it (case 149)."""
+    jti = claims.get("jti")
+    if not isinstance(jti, str) or not jti:
+        raise TokenError("jti_missing", "jti is missing or not a string")
+    _encoded(jti, "jti")
+    return jti
+
+
+def _numeric_date(claims: dict[str, Any], name: str) -> float | None:
+    """A time, or None when it is absent; null counts as absent for none but the required claims' own errors."""
+    value = claims.get(name)
+    if value is None:
+        return None
+    # bool is an int in Python. NaN fails every comparison, infinities and 10^4000 fail one (trap J1, case 139).
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < _NUMERIC_DATE_END:
+        raise TokenError("bad_claim", f"{name} is not a time")
+    return float(value)
+
+
+def _identifier(claims: dict[str, Any], name: str) -> str | None:
+    """A sid or sub. Null and the empty string count as absent: serializers write both (cases 170 and 172)."""
+    value = claims.get(name)
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str):  # case 173
+        raise TokenError("bad_claim", f"{name} is not a string")
+    if len(_encoded(value, name)) > MAX_ID_BYTES:
+        raise TokenError("bad_claim", f"{name} is longer than {MAX_ID_BYTES} bytes")
+    return value
+
+
+def _encoded(value: str, name: str) -> bytes:
+    try:
+        return value.encode()
+    except UnicodeEncodeError as error:  # half a surrogate pair (trap A6)
+        raise TokenError("bad_claim", f"{name} is not text") from error
+
+
+def _notes(claims: dict[str, Any], sid: str | None, expires: float, now: float) -> Iterator[str]:
+    if sid is None and "sid" in claims:
+        yield "sid_empty"  # taken as a logout of the whole subject (case 172)
+    if expires - now > FAR_EXP_S:
+        yield "exp_far_ahead"  # BCL section 4 advises two minutes (case 145)

@@ -1,0 +1,74 @@
+"""Paths that can be read in one way only, and patterns that match only those.
+
+A rule that relaxes enforcement, or the control prefix, must never be reached by a spelling that the app resolves to
+something else. So a path is *plain* when every parser reads it alike; a path that is not plain matches no rule, and
+counts as a look-alike when some reading of it leads under the control prefix (reference cases 123 and 130).
+"""
+
+import enum
+import re
+from urllib.parse import unquote_to_bytes
+
+# Percent-encoding, path parameters, back slashes, empty and dot segments: each is resolved by some servers only.
+_NOT_PLAIN = re.compile(rb"[%\\;\x00-\x20\x7f-\xff]|//|/\.{1,2}(?:/|$)")
+_PARAMETERS = re.compile(rb";[^/]*")
+
+
+class Place(enum.Enum):
+    """Where a path leads, as seen from the control prefix."""
+
+    ELSEWHERE = enum.auto()
+    CONTROL = enum.auto()
+    LOOK_ALIKE = enum.auto()
+
+
+def path_of(target: bytes) -> bytes:
+    """The path of an origin-form target."""
+    return target.partition(b"?")[0]
+
+
+def is_plain(path: bytes) -> bool:
+    """Whether the path can be read in one way only."""
+    return _NOT_PLAIN.search(path) is None
+
+
+def place(path: bytes, prefix: bytes) -> Place:
+    """Whether a path is under `prefix`, only looks like it, or neither."""
+    if is_plain(path):
+        if _is_under(path, prefix):
+            return Place.CONTROL
+        # Some servers and file systems ignore case; no app has a use for the same name in capitals.
+        return Place.LOOK_ALIKE if _is_under(path.lower(), prefix.lower()) else Place.ELSEWHERE
+    readings = (_resolve(path), _resolve(_PARAMETERS.sub(b"", _decode(path))))
+    return Place.LOOK_ALIKE if any(_is_under(reading, prefix.lower()) for reading in readings) else Place.ELSEWHERE
+
+
+def compile_pattern(pattern: str) -> re.Pattern[bytes]:
+    """A path pattern for `fullmatch`: `*` stands for any run of characters, slashes included."""
+    return re.compile(b".*".join(re.escape(part.encode()) for part in pattern.split("*")))
+
+
+def matches(pattern: re.Pattern[bytes], path: bytes) -> bool:
+    """Whether a plain path matches; a path that is not plain never does."""
+    return is_plain(path) and pattern.fullmatch(path) is not None
+
+
+def _is_under(path: bytes, prefix: bytes) -> bool:
+    return path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in (b"", b"/")
+
+
+def _decode(path: bytes) -> bytes:
+    for _ in range(3):  # double encoding is common; deeper needs no answer
+        path = unquote_to_bytes(path)
+    return path
+
+
+def _resolve(path: bytes) -> bytes:
+    """One reading: decoded, back slashes turned, empty and dot segments resolved, lower case."""
+    segments: list[bytes] = []
+    for segment in _PARAMETERS.sub(b"", _decode(path).replace(b"\\", b"/")).lower().split(b"/"):
+        if segment == b"..":
+            segments = segments[:-1]
+        elif segment.strip() not in (b"", b"."):
+            segments.append(segment.strip())
+    return b"/" + b"/".join(segments)

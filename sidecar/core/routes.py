@@ -1,0 +1,46 @@
+"""Which rule holds for a request: the first route whose pattern and method match, else the default.
+
+A route can only be matched by a path that every parser reads alike (`paths.is_plain`); any other spelling gets the
+default rule, so a route that relaxes enforcement cannot be reached by disguise.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sidecar.core.denial import Action
+from sidecar.core.paths import matches
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What happens to requests under it. `action` None: forwarded unjudged (`action: allow`)."""
+
+    action: Action | None
+    login_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A rule for some paths and, where `methods` is not empty, only these methods."""
+
+    pattern: re.Pattern[bytes]
+    rule: Rule
+    methods: frozenset[bytes] = frozenset()
+
+
+class Routes:
+    """The operator's routes, in the order of the file."""
+
+    __slots__ = ("_routes", "default")
+
+    def __init__(self, routes: Sequence[Route], default: Rule) -> None:
+        self._routes = tuple(routes)
+        self.default = default
+
+    def find(self, method: bytes, path: bytes) -> Rule:
+        """The rule for a request."""
+        for route in self._routes:
+            if (not route.methods or method in route.methods) and matches(route.pattern, path):
+                return route.rule
+        return self.default

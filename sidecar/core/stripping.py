@@ -1,0 +1,46 @@
+"""A request without the credentials of a dead session (`action: strip`).
+
+What is left is written anew. Where a credential cannot be taken out with certainty, `strip_target` says so and the
+caller denies: a request is never forwarded half stripped (reference case 161).
+"""
+
+import re
+from collections.abc import Callable, Iterable
+
+from sidecar.core.cookies import without
+from sidecar.core.credentials import NOTHING, Carriers
+
+Field = tuple[bytes, bytes]
+
+
+def strip_fields(fields: Iterable[Field], carriers: Carriers, is_token_cookie: Callable[[bytes], bool]) -> list[Field]:
+    """The header fields without declared cookies, token cookies and declared headers."""
+    kept: list[Field] = []
+    cookies: list[bytes] = []
+    for name, value in fields:
+        folded = name.lower().replace(b"_", b"-")
+        if folded == b"cookie":
+            cookies.append(value)
+        elif folded not in carriers.headers:
+            kept.append((name, value))
+
+    def is_dropped(name: bytes, pair: bytes) -> bool:
+        return carriers.is_cookie(name) or is_token_cookie(name) or carriers.in_cookies([pair]) is not NOTHING
+
+    rest = without(cookies, is_dropped)
+    return [*kept, (b"Cookie", rest)] if rest is not None else kept
+
+
+def strip_target(target: bytes, carriers: Carriers) -> bytes | None:
+    """The target without declared path and query parameters; None when one of them cannot be removed."""
+    if carriers.in_target(target) is NOTHING:
+        return target
+    path, mark, query = target.partition(b"?")
+    path = re.sub(rb";[^/;]*", lambda match: _unless_found(match[0], b"/x" + match[0], carriers), path)
+    pairs = [pair for pair in re.split(rb"[&;]", query) if carriers.in_target(b"/?" + pair) is NOTHING]
+    stripped = path + mark + b"&".join(pairs) if pairs else path
+    return stripped if carriers.in_target(stripped) is NOTHING else None
+
+
+def _unless_found(parameter: bytes, target: bytes, carriers: Carriers) -> bytes:
+    return parameter if carriers.in_target(target) is NOTHING else b""

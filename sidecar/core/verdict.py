@@ -1,0 +1,178 @@
+"""The decision about one request: a table, and the permit without which nothing is forwarded.
+
+`decide` looks at what the request presents, what is revoked, how fresh the replica is and what the operator chose. It
+returns `Allow`, which carries the only kind of object that opens the way to the app, or `Deny` with a reason. The rows
+are ordered: what is proven dead stays dead in an outage too (DESIGN promise 2), and doubt denies.
+"""
+
+import enum
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from sidecar.core.freshness import State
+from sidecar.core.identity import BoundSession
+
+CLOCK_SKEW_MS = 5 * 60 * 1000  # between the provider's clock and ours, when the age of a login is judged
+
+
+class Reason(enum.StrEnum):
+    """Why a request is denied. Stable: metrics, logs and error bodies show it."""
+
+    REVOKED = "revoked"
+    EXPIRED = "session_too_old"
+    BAD_TOKEN = "bad_token"  # noqa: S105 - a reason, not a password
+    AMBIGUOUS = "ambiguous_credential"
+    UNBOUND = "unbound_credential"
+    STALE = "replica_stale"
+    STORE = "store_unavailable"
+    KEYS = "keys_unavailable"
+    LOGIN = "login_not_recorded"
+
+
+# Denials that say "not now" instead of "not any more": the session and its cookies are kept (state.md section 6).
+TEMPORARY: Final = frozenset((Reason.STALE, Reason.STORE, Reason.KEYS, Reason.LOGIN))
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a request presents, as far as it could be found out."""
+
+    sessions: tuple[BoundSession, ...] = ()  # proven by a verified token
+    bound: tuple[tuple[bytes, BoundSession], ...] = field(default=(), repr=False)  # credential digest, its session
+    unbound: tuple[bytes, ...] = field(default=(), repr=False)  # digests that no binder knows
+    is_ambiguous: bool = False
+    has_bad_token: bool = False
+    is_store_silent: bool = False  # a look-up was needed and failed
+    are_keys_missing: bool = False  # a token could not be judged for want of the provider's keys
+
+    @property
+    def is_anonymous(self) -> bool:
+        """Whether nothing in the request could be a session."""
+        return self is ANONYMOUS
+
+    def all_sessions(self) -> list[BoundSession]:
+        """Every session that the request proves or is bound to; the proven ones first."""
+        return [*self.sessions, *(session for _, session in self.bound)]
+
+
+ANONYMOUS: Final = Identity()
+
+
+class Permit:
+    """Proof that `decide` allowed a request. Forwarding asks for one, and only this module makes it."""
+
+    __slots__ = ("_seal",)
+
+    def __init__(self, seal: object) -> None:
+        if seal is not _SEAL:
+            raise TypeError("a permit comes from decide()")
+        self._seal = seal
+
+
+_SEAL: Final = object()
+_PERMIT: Final = Permit(_SEAL)
+
+
+@dataclass(frozen=True, slots=True)
+class Allow:
+    """The request may go to the app."""
+
+    permit: Permit
+    is_failing_open: bool = False  # it would have been denied for want of a fresh replica
+
+
+@dataclass(frozen=True, slots=True)
+class Deny:
+    """The request may not go to the app as it is."""
+
+    reason: Reason
+
+    @property
+    def is_temporary(self) -> bool:
+        """Whether the same request may be allowed later."""
+        return self.reason in TEMPORARY
+
+
+Verdict = Allow | Deny
+
+ALLOW: Final = Allow(_PERMIT)
+_FAILING_OPEN: Final = Allow(_PERMIT, is_failing_open=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the operator chose."""
+
+    deny_unbound: bool = False
+    fail_open: bool = False
+    max_age_ms: int = 12 * 3600 * 1000
+
+
+def decide(
+    identity: Identity, cutoff: Callable[[bytes], int | None], freshness: State, policy: Policy, now_ms: float
+) -> Verdict:
+    """The verdict on one request. `cutoff` is the replica's look-up: digest to cut-off in ms, None when not revoked."""
+    if identity is ANONYMOUS:
+        return ALLOW
+    if identity.is_ambiguous:
+        return Deny(Reason.AMBIGUOUS)
+    if identity.has_bad_token:
+        return Deny(Reason.BAD_TOKEN)
+    if is_revoked(identity, cutoff):
+        return Deny(Reason.REVOKED)
+    sessions = identity.all_sessions()
+    if _is_too_old(sessions, now_ms - policy.max_age_ms - CLOCK_SKEW_MS):
+        return Deny(Reason.EXPIRED)
+    if identity.unbound and policy.deny_unbound and not identity.is_store_silent:
+        return Deny(Reason.UNBOUND)
+    return _judge_freshness(identity, sessions, freshness, fail_open=policy.fail_open)
+
+
+def is_revoked(identity: Identity, cutoff: Callable[[bytes], int | None]) -> bool:
+    """Whether any reading of the request is a revoked session or credential."""
+    for session in identity.sessions:
+        if is_session_revoked(session, cutoff):
+            return True
+    for credential, session in identity.bound:
+        if is_session_revoked(session, cutoff):
+            return True
+        # Revoked by its own digest too (state.md B5), until a later verified login binds it again.
+        until = cutoff(credential)
+        if until is not None and session.login_time <= until:
+            return True
+    return any(cutoff(credential) is not None for credential in identity.unbound)
+
+
+def is_session_revoked(session: BoundSession, cutoff: Callable[[bytes], int | None]) -> bool:
+    """DESIGN promise 3: dead iff the login is not after the cut-off, provider's clock against provider's clock."""
+    until = cutoff(session.own)
+    if until is not None and session.sid_time <= until:
+        return True
+    if session.sub is None:
+        return False
+    until = cutoff(session.sub)
+    return until is not None and session.login_time <= until
+
+
+def cutoff_of(session: BoundSession, cutoff: Callable[[bytes], int | None]) -> int:
+    """Until when a dead session's credentials are revoked: the latest word about it, at least its own login."""
+    found = [until for until in (cutoff(session.own), cutoff(session.sub or b"")) if until is not None]
+    return max(found, default=session.login_time)
+
+
+def _is_too_old(sessions: Sequence[BoundSession], oldest: float) -> bool:
+    """An app may roll its session for ever; revocations are kept for `max_age`, so no older login may be served."""
+    return any(session.login_time < oldest for session in sessions)
+
+
+def _judge_freshness(
+    identity: Identity, sessions: Sequence[BoundSession], freshness: State, *, fail_open: bool
+) -> Verdict:
+    if identity.are_keys_missing:
+        return Deny(Reason.KEYS)  # not a matter of the store: an unread token proves nothing
+    if identity.is_store_silent:
+        return _FAILING_OPEN if fail_open else Deny(Reason.STORE)
+    if freshness is State.BLIND and (sessions or identity.unbound):
+        return _FAILING_OPEN if fail_open else Deny(Reason.STALE)
+    return ALLOW

@@ -1,0 +1,94 @@
+"""Whose word about the client counts, and what the app is told (reference cases 41-43).
+
+A peer inside `trusted_proxies` is believed: its X-Forwarded-* stay and its address is appended. Anybody else's are
+replaced, and `Forwarded`, `X-Real-IP` and the fields by which an authenticating proxy names a user are dropped.
+"""
+
+import ipaddress
+from collections.abc import Sequence
+
+from sidecar.http1.request import RequestHead
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_FOR, _PROTO, _HOST, _PORT = b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port"
+_OURS = frozenset((_FOR, _PROTO, _HOST, _PORT))
+
+# Only a proxy that is trusted may say these.
+_TRUSTED_ONLY = frozenset((b"forwarded", b"x-real-ip", b"remote-user", b"x-remote-user"))
+_TRUSTED_PREFIXES = (b"x-forwarded-", b"ssl-client-", b"x-ssl-client-")
+
+
+class Peer:
+    """The other end of a downstream connection: its address and whether it is believed."""
+
+    __slots__ = ("_host", "_lines", "_scheme", "address", "is_trusted")
+
+    def __init__(self, address: bytes, *, is_trusted: bool, scheme: bytes = b"http") -> None:
+        self.address = address  # empty for a Unix socket
+        self.is_trusted = is_trusted
+        self._scheme = scheme
+        self._host: bytes | None = None
+        self._lines: tuple[bytes, ...] = ()
+
+    def apply(self, request: RequestHead) -> tuple[list[tuple[bytes, bytes]], tuple[bytes, ...]]:
+        """The request's fields without those that do not count, and the lines that tell the app about the client."""
+        names = b" ".join(request.fields)
+        if not (b"forwarded" in names or b"real" in names or b"remote" in names or b"ssl" in names):
+            return request.headers, self._own_lines(request.host)
+        headers = [field for field in request.headers if not self._is_replaced(field[0].lower())]
+        if not self.is_trusted:
+            return headers, self._own_lines(request.host)
+        return headers, self._appended_lines(request)
+
+    def _is_replaced(self, name: bytes) -> bool:
+        return name in _OURS or (not self.is_trusted and _is_about_client(name))
+
+    def _own_lines(self, host: bytes) -> tuple[bytes, ...]:
+        if host != self._host:  # a browser keeps to one host on a connection
+            self._host = host
+            chain = [self.address] if self.address else []
+            self._lines = _lines(chain, self._scheme, host, _port(host, self._scheme))
+        return self._lines
+
+    def _appended_lines(self, request: RequestHead) -> tuple[bytes, ...]:
+        chain = [*request.values(_FOR), self.address]
+        proto = _last(request, _PROTO) or self._scheme
+        host = _last(request, _HOST) or request.host
+        port = _last(request, _PORT) or _port(host, proto)
+        return _lines([part for part in chain if part], proto, host, port)
+
+
+def _lines(chain: list[bytes], proto: bytes, host: bytes, port: bytes) -> tuple[bytes, ...]:
+    lines = (
+        b"X-Forwarded-Proto: %b" % proto,
+        b"X-Forwarded-Host: %b" % host,
+        b"X-Forwarded-Port: %b" % port,
+    )
+    return (b"X-Forwarded-For: %b" % b", ".join(chain), *lines) if chain else lines
+
+
+def peer_of(address: object, networks: Sequence[Network], *, scheme: bytes = b"http") -> Peer:
+    """The peer for a socket address as asyncio gives it. A Unix socket is local by nature and therefore trusted."""
+    if not isinstance(address, tuple) or not address:
+        return Peer(b"", is_trusted=True, scheme=scheme)
+    ip: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.ip_address(str(address[0]).partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
+        ip = ip.ipv4_mapped  # a dual-stack listener shows IPv4 clients so (reference case 187)
+    trusted = any(ip.version == network.version and ip in network for network in networks)
+    return Peer(str(ip).encode(), is_trusted=trusted, scheme=scheme)
+
+
+def _is_about_client(name: bytes) -> bool:
+    folded = name.replace(b"_", b"-")
+    return folded in _TRUSTED_ONLY or folded.startswith(_TRUSTED_PREFIXES)
+
+
+def _last(request: RequestHead, name: bytes) -> bytes:
+    values = request.values(name)
+    return values[-1] if values else b""
+
+
+def _port(host: bytes, scheme: bytes) -> bytes:
+    _, _, port = host.rpartition(b"]")[2].partition(b":")
+    return port or (b"443" if scheme == b"https" else b"80")

@@ -1,0 +1,41 @@
+"""The terminals of HTTP/1.1, as byte patterns. Always used with `fullmatch`: `$` would admit a trailing newline."""
+
+import re
+
+TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 section 5.6.2
+
+# Exactly one space between the parts, no fragment, visible ASCII only (RFC 9112 section 3). llhttp is laxer.
+REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([\x21\x22\x24-\x7e]+) HTTP/1\.([01])")
+
+# RFC 9110 section 8.6. On bytes: `\d` of a str also matches Arabic digits. 18 digits stay below 2^63.
+CONTENT_LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}")
+
+# RFC 9110 section 7.2: host and optional port. No userinfo, no list, never empty.
+HOST = re.compile(rb"(?:[0-9A-Za-z\-._~!$&'()*+;=%]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
+
+ABSOLUTE_FORM = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?#]*)(.*)")
+
+CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,15}")  # 15 hex digits stay below 2^63
+# RFC 9112 section 7.1.1. Quoted strings may hold what two parsers split differently, so only tokens are let pass.
+CHUNK_EXTENSION = re.compile(rb"(?:;[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?:=[!#$%&'*+\-.^_`|~0-9A-Za-z]*)?)*")
+
+FIELD_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)")
+
+_CTL = bytes(code for code in range(0x20) if code not in b"\t\r\n") + b"\x7f"
+
+
+def join_head(lines: list[bytes]) -> bytes | None:
+    """The head made of these lines and an empty one; None when a line holds a control character or a line end.
+
+    The last check before the wire: whatever went wrong earlier, nothing can add a line (reference case 13).
+    """
+    lines += (b"", b"")
+    head = b"\r\n".join(lines)
+    ends = len(lines) - 1
+    clean = head.count(b"\n") == ends and head.count(b"\r") == ends and len(head.translate(None, _CTL)) == len(head)
+    return head if clean else None
+
+
+def tokens(value: bytes) -> list[bytes]:
+    """The members of a comma-separated list, lower case, without blanks and empty members."""
+    return [part for part in (member.strip(b" \t").lower() for member in value.split(b",")) if part]

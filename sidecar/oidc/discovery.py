@@ -1,0 +1,88 @@
+"""OpenID Connect Discovery 1.0: the provider's metadata, checked, and reachable from where we are.
+
+`internal_url` says where pods reach the provider: it replaces the issuer's URL for the discovery request, and the
+issuer's origin in every endpoint that the document names. Tokens still carry the public issuer, so the issuer in the
+document must be the configured one, byte by byte (Discovery section 4.3).
+"""
+
+import ipaddress
+import ssl
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+import aiohttp
+
+from sidecar.oidc.fetch import KeysUnavailable, fetch_json
+
+WELL_KNOWN = "/.well-known/openid-configuration"
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What a provider says about itself: the document as published, and its endpoints as we reach them."""
+
+    document: Mapping[str, Any] = field(repr=False)
+    endpoints: Mapping[str, str]
+
+    def endpoint(self, name: str) -> str:
+        """The URL of an endpoint, such as `token_endpoint`."""
+        try:
+            return self.endpoints[name]
+        except KeyError:
+            raise KeysUnavailable("endpoint_missing", f"the provider's metadata names no usable {name}") from None
+
+
+async def discover(
+    session: aiohttp.ClientSession, issuer: str, *, internal_url: str | None = None, tls: ssl.SSLContext | None = None
+) -> Metadata:
+    """Fetch and check the metadata of an issuer."""
+    # Discovery section 4: a slash at the end of the issuer is removed before the path is appended.
+    url = (internal_url or issuer).removesuffix("/") + WELL_KNOWN
+    fetched = await fetch_json(session, url, tls)
+    return read_metadata(fetched.document, issuer, internal_url)
+
+
+def read_metadata(document: object, issuer: str, internal_url: str | None) -> Metadata:
+    """Check a discovery document and rewrite its endpoints."""
+    if not isinstance(document, dict) or not isinstance(document.get("issuer"), str):
+        raise KeysUnavailable("not_metadata", "the discovery document has no issuer")
+    if document["issuer"] != issuer:
+        named = document["issuer"][:200]
+        raise KeysUnavailable("issuer_mismatch", f"issuer in discovery is {named!r}, you configured {issuer!r}")
+    return Metadata(document, dict(_endpoints(document, urlsplit(issuer), urlsplit(internal_url or issuer))))
+
+
+def _endpoints(document: Mapping[str, Any], issuer: SplitResult, reached: SplitResult) -> Iterator[tuple[str, str]]:
+    for name, value in document.items():
+        if name.endswith(("_endpoint", "_uri")) and isinstance(value, str):
+            url = _rewritten(value, issuer, reached)
+            if url is not None and (url.scheme == "https" or reached.scheme == "http" or is_loopback(url.hostname)):
+                yield name, url.geturl()
+
+
+def _rewritten(value: str, issuer: SplitResult, reached: SplitResult) -> SplitResult | None:
+    try:
+        url = urlsplit(value)
+        same_origin = _origin(url) == _origin(issuer)
+    except ValueError:  # a bad port or bracket
+        return None
+    if url.scheme not in ("http", "https") or not url.hostname:
+        return None
+    return url._replace(scheme=reached.scheme, netloc=reached.netloc) if same_origin else url
+
+
+def _origin(url: SplitResult) -> tuple[str, str | None, int | None]:
+    """Scheme, host and port, with the port that the scheme implies (RFC 6454 section 4)."""
+    return url.scheme, url.hostname, url.port or {"http": 80, "https": 443}.get(url.scheme)
+
+
+def is_loopback(host: str | None) -> bool:
+    """Whether plain http to the host cannot leave the machine."""
+    if host is None or host == "localhost":
+        return host is not None
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

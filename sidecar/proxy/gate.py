@@ -1,0 +1,326 @@
+"""The gate: the verdict on each request, and the second look when the response head arrives.
+
+It brings together who the request is (identify), what the rules say (core/verdict), what a denial does (enforcement)
+and what a response teaches (learn). The common case runs without waiting: everything is in memory. What has to ask the
+store or the provider is returned as an awaitable, and the exchange goes on when it is done.
+"""
+
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+from typing import Final
+from urllib.parse import parse_qsl
+
+from sidecar import clock, log
+from sidecar.bindings.directory import UNKNOWN, Directory
+from sidecar.bindings.logins import LoginRefused, Logins
+from sidecar.core import verdict as rules
+from sidecar.core.freshness import Freshness
+from sidecar.core.identity import BoundSession, Kind, Session
+from sidecar.core.paths import Place, matches, path_of, place
+from sidecar.core.replica import Replica
+from sidecar.core.revocation import Revocation, covers, expiry
+from sidecar.core.routes import Routes, Rule
+from sidecar.core.verdict import ANONYMOUS, Allow, Deny, Identity, Policy, Reason
+from sidecar.http1.request import RequestHead
+from sidecar.http1.response import ResponseHead
+from sidecar.proxy.enforcement import Enforcement
+from sidecar.proxy.identify import Identifier
+from sidecar.proxy.judgement import Judgement, Login, Review
+from sidecar.proxy.learn import Lesson, Teacher
+from sidecar.proxy.live import LiveStreams
+from sidecar.proxy.refusal import refusal
+from sidecar.proxy.stats import Stats
+from sidecar.stores.interface import StoreError
+
+_logger = logging.getLogger(__name__)
+
+_CODES_A_REQUEST: Final = 4
+_CONDEMNING_AT_ONCE: Final = 1024
+
+Publish = Callable[[Collection[Revocation]], Awaitable[None]]
+
+
+class Gate:
+    """Judges requests and reviews responses."""
+
+    def __init__(
+        self,
+        *,
+        identifier: Identifier,
+        enforcement: Enforcement,
+        teacher: Teacher,
+        directory: Directory,
+        logins: Logins,
+        replica: Replica,
+        freshness: Freshness,
+        publish: Publish,
+        live: LiveStreams,
+        stats: Stats,
+        policy: Policy,
+        routes: Routes,
+        callbacks: Sequence[re.Pattern[bytes]],
+        logout_paths: Sequence[re.Pattern[bytes]],
+        control_prefix: bytes,
+    ) -> None:
+        self._identifier = identifier
+        self._enforcement = enforcement
+        self._teacher = teacher
+        self._directory = directory
+        self._logins = logins
+        self._replica = replica
+        self._freshness = freshness
+        self._publish = publish
+        self._live = live
+        self._stats = stats
+        self._policy = policy
+        self._routes = routes
+        self._callbacks = tuple(callbacks)
+        self._logout_paths = tuple(logout_paths)
+        self._control_prefix = control_prefix
+        self._epoch = 0  # how many revocations have changed the replica
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # -- requests ------------------------------------------------------------------------------------------------
+
+    def judge(self, request: RequestHead) -> Judgement | Awaitable[Judgement]:
+        """The verdict on a request, at once where memory suffices."""
+        path = path_of(request.target)
+        where = place(path, self._control_prefix)
+        if where is not Place.ELSEWHERE:
+            return self._control(where)
+        rule = self._routes.find(request.method, path)
+        if rule.action is None:
+            return Judgement(rules.ALLOW.permit, is_reviewed=False)
+        if self._callbacks and any(matches(pattern, path) for pattern in self._callbacks):
+            return self._judge_callback(request, rule)
+        identity = self._identifier.now(request)
+        if identity is None:
+            return self._judge_slowly(request, rule)
+        return self._conclude(request, identity, rule)
+
+    def _control(self, where: Place) -> Judgement:
+        if where is Place.CONTROL:
+            return Judgement(rules.ALLOW.permit, is_reviewed=False, is_control=True)
+        return Judgement(None, refusal(404, "not_found"))
+
+    async def _judge_slowly(self, request: RequestHead, rule: Rule) -> Judgement:
+        identity = await self._identifier.later(request)
+        judged = self._conclude(request, identity, rule)
+        return judged if isinstance(judged, Judgement) else await judged
+
+    async def _judge_callback(self, request: RequestHead, rule: Rule) -> Judgement:
+        """A callback waits for its turn when another with the same code is in flight (`bindings/logins.py`)."""
+        codes = _codes(request.target)
+        if len(codes) > _CODES_A_REQUEST:
+            return Judgement(None, refusal(400, "too_many_codes"))
+        judgement = await self._judge_slowly(request, rule)
+        if judgement.permit is None:
+            return judgement
+        if codes:
+            login = _Logins()
+            try:
+                for code in codes:
+                    login.add(await self._logins.begin(code))
+            except LoginRefused as refused:
+                login.end()
+                return Judgement(None, refusal(503, refused.reason))
+            except asyncio.CancelledError:
+                login.end()
+                raise
+            judgement.login = login
+        return judgement
+
+    def _conclude(
+        self, request: RequestHead, identity: Identity, rule: Rule, *, is_second_look: bool = False
+    ) -> Judgement | Awaitable[Judgement]:
+        verdict = self._decide(identity)
+        if isinstance(verdict, Deny):
+            # A binding in memory may be older than a later login elsewhere: never deny on it without asking again.
+            if identity.bound and not verdict.is_temporary and not is_second_look:
+                return self._look_again(request, rule)
+            return self._denied(request, identity, verdict, rule)
+        self._count(identity, verdict)
+        session = identity.all_sessions()[0] if identity is not ANONYMOUS and identity.all_sessions() else None
+        return Judgement(
+            verdict.permit,
+            identity=identity,
+            epoch=self._epoch,
+            session=session,
+            rule=rule,
+            is_logout_path=bool(self._logout_paths) and self._is_logout(request),
+        )
+
+    async def _look_again(self, request: RequestHead, rule: Rule) -> Judgement:
+        identity = await self._identifier.later(request, recheck=True)
+        judged = self._conclude(request, identity, rule, is_second_look=True)
+        return judged if isinstance(judged, Judgement) else await judged
+
+    def _denied(self, request: RequestHead, identity: Identity, denial: Deny, rule: Rule) -> Judgement:
+        self._stats.decisions[denial.reason] += 1
+        self._stats.coverage["bound" if identity.all_sessions() else "unbound"] += 1
+        self._condemn(identity, denial)
+        if self._enforcement.strips(denial, rule, request):
+            expired = self._enforcement.expired_cookies(request)
+            if self._enforcement.strip(request):
+                return Judgement(rules.ALLOW.permit, epoch=self._epoch, rule=rule, expired_cookies=expired)
+        return Judgement(None, self._enforcement.answer(denial, rule, request))
+
+    def _decide(self, identity: Identity) -> Allow | Deny:
+        if identity is ANONYMOUS:
+            return rules.ALLOW
+        state = self._freshness.state(clock.boot())
+        return rules.decide(identity, self._replica.cutoff, state, self._policy, clock.wall() * 1000)
+
+    def _count(self, identity: Identity, verdict: Allow) -> None:
+        stats = self._stats
+        stats.decisions["failed_open" if verdict.is_failing_open else "allow"] += 1
+        if identity is ANONYMOUS:
+            stats.coverage["anonymous"] += 1
+        elif identity.sessions or identity.bound:
+            stats.coverage["bound"] += 1
+        else:
+            stats.coverage["unbound"] += 1
+
+    def _is_logout(self, request: RequestHead) -> bool:
+        return any(matches(pattern, path_of(request.target)) for pattern in self._logout_paths)
+
+    # -- responses -----------------------------------------------------------------------------------------------
+
+    def review(
+        self, request: RequestHead, judgement: Judgement, response: ResponseHead
+    ) -> Review | Awaitable[Review] | None:
+        """The second look, before anything of the response goes out; None: as it is."""
+        if not judgement.is_reviewed:
+            return None
+        sets_cookies = b"set-cookie" in response.fields
+        if judgement.login is None and not sets_cookies and not judgement.expired_cookies:
+            if judgement.epoch == self._epoch or judgement.identity is ANONYMOUS:
+                return None
+            return self._reviewed(request, judgement, response, None)
+        lesson = self._teacher.read(request, judgement, response)
+        if lesson is not None:
+            return self._learn(request, judgement, response, lesson)
+        return self._reviewed(request, judgement, response, None)
+
+    async def _learn(
+        self, request: RequestHead, judgement: Judgement, response: ResponseHead, lesson: Lesson
+    ) -> Review:
+        try:
+            session = await self._teacher.learn(lesson)
+        except StoreError as error:
+            # The cookie must not get out before its binding is stored (DESIGN section 5).
+            log.event(_logger, logging.WARNING, "binding_not_stored", reason=error.reason)
+            return self._denied_late(request, judgement, Deny(Reason.LOGIN))
+        if session is None and lesson.is_unverified:
+            return self._denied_late(request, judgement, Deny(Reason.LOGIN))
+        if session is not None:
+            judgement.session = session
+        return self._reviewed(request, judgement, response, session)
+
+    def _reviewed(
+        self, request: RequestHead, judgement: Judgement, response: ResponseHead, learned: BoundSession | None
+    ) -> Review:
+        cutoff = self._replica.cutoff
+        is_dead = rules.is_revoked(judgement.identity, cutoff) and not judgement.is_fresh_login(learned)
+        if is_dead or (judgement.session is not None and rules.is_session_revoked(judgement.session, cutoff)):
+            if judgement.is_logout_path:
+                return Review(headers=self._teacher.without_cookies(response.headers))
+            return self._denied_late(request, judgement, Deny(Reason.REVOKED))
+        if judgement.expired_cookies:
+            return Review(headers=self._teacher.with_expired(response.headers, judgement.expired_cookies))
+        return Review()
+
+    def _denied_late(self, request: RequestHead, judgement: Judgement, denial: Deny) -> Review:
+        self._stats.decisions[f"late_{denial.reason}"] += 1
+        self._condemn(judgement.identity, denial)
+        rule = judgement.rule or self._routes.default
+        return Review(answer=self._enforcement.answer(denial, rule, request))
+
+    # -- revocations ---------------------------------------------------------------------------------------------
+
+    def revoked(self, revocation: Revocation) -> None:
+        """A revocation changed the replica: cut what flows, and revoke the credentials of the session as well."""
+        self._epoch += 1
+        self._live.revoked(revocation)
+        for credential in self._directory.credentials_of(revocation.digest):
+            session = self._directory.cached(credential)
+            if session is not None and session is not UNKNOWN and covers(revocation, session):
+                self._revoke_credential(credential, revocation.cutoff)
+
+    def is_revoked(self, judgement: Judgement) -> bool:
+        """Whether the session of a stream that flows is over."""
+        cutoff = self._replica.cutoff
+        session = judgement.session
+        return rules.is_revoked(judgement.identity, cutoff) or (
+            session is not None and rules.is_session_revoked(session, cutoff)
+        )
+
+    def digests_of(self, judgement: Judgement) -> tuple[bytes, ...]:
+        """What a revocation may name to mean this request."""
+        identity, session = judgement.identity, judgement.session
+        sessions = identity.all_sessions() + ([session] if session is not None else [])
+        digests = [digest for each in sessions for digest in (each.own, each.sub) if digest is not None]
+        credentials = [credential for credential, _ in identity.bound]
+        return tuple(dict.fromkeys((*digests, *credentials, *identity.unbound)))
+
+    def _condemn(self, identity: Identity, denial: Deny) -> None:
+        """Losing a binding must never turn this denial into access: revoke the credential itself (state.md B5)."""
+        if denial.reason not in (Reason.REVOKED, Reason.EXPIRED):
+            return
+        for credential, session in identity.bound:
+            if denial.reason is Reason.EXPIRED or rules.is_session_revoked(session, self._replica.cutoff):
+                self._revoke_credential(credential, rules.cutoff_of(session, self._replica.cutoff))
+
+    def _revoke_credential(self, credential: bytes, cutoff: int) -> None:
+        known = self._replica.cutoff(credential)
+        if (known is not None and known >= cutoff) or len(self._tasks) >= _CONDEMNING_AT_ONCE:
+            return  # said already; or a flood, and the next denial will say it
+        expires = expiry(clock.wall(), self._policy.max_age_ms / 1000)
+        self._spawn(self._publish_quietly(Revocation(Kind.CREDENTIAL, credential, cutoff, expires)))
+
+    async def _publish_quietly(self, revocation: Revocation) -> None:
+        try:
+            await self._publish((revocation,))
+        except StoreError as error:  # enforced here already, and kept in the outbox
+            log.event(_logger, logging.DEBUG, "credential_revocation_delayed", reason=error.reason)
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+class _Logins:
+    """The logins of one callback, one for each code that it carries; as one."""
+
+    def __init__(self) -> None:
+        self._logins: list[Login] = []
+
+    def add(self, login: Login) -> None:
+        """One more code."""
+        self._logins.append(login)
+
+    @property
+    def session(self) -> Session | None:
+        """The session of the code that the app exchanged."""
+        return next((login.session for login in self._logins if login.session is not None), None)
+
+    @property
+    def failed(self) -> bool:
+        """Whether an answer could not be verified, or more than one code was exchanged."""
+        joined = [login for login in self._logins if login.session is not None]
+        return any(login.failed for login in self._logins) or len(joined) > 1
+
+    def end(self) -> None:
+        """The callback is over."""
+        for login in self._logins:
+            login.end()
+
+
+def _codes(target: bytes) -> list[str]:
+    """Every authorization code in the query, form-decoded as the app does."""
+    query = target.partition(b"?")[2]
+    pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=False, separator="&")
+    return list(dict.fromkeys(value for name, value in pairs if name == "code"))

@@ -1,0 +1,271 @@
+"""Which session a request belongs to: candidates from the head, tokens, bindings.
+
+`now` answers from memory and is all that most requests need. `later` may ask the store or the provider; it also binds
+what travels with a verified token for the first time, because dropping the token would otherwise shed the logout
+(DESIGN, pinned numbers).
+"""
+
+import functools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sidecar.bindings.carrier import AmbiguousToken, assemble, from_header
+from sidecar.bindings.directory import UNKNOWN, Directory
+from sidecar.bindings.token import NEEDS_KEYS, UNDECIDED, BadToken, TokenBinder
+from sidecar.core.credentials import NOTHING, Carriers, Reading, merged, pairs
+from sidecar.core.identity import BoundSession, Digester, Session
+from sidecar.core.verdict import ANONYMOUS, Identity
+from sidecar.http1.request import RequestHead
+from sidecar.stores.interface import StoreError
+
+_CACHED_LINES = 8192
+_CACHED_LINE_BYTES = 4096  # of a Cookie line worth remembering: 32 MiB at the most
+_FRESH_ENOUGH_S = 1.0  # how old a binding may be that a denial rests on
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCarrier:
+    """Where one `token` binder finds its tokens: a cookie (and its chunks) or a header, lower case."""
+
+    binder: TokenBinder
+    cookie: bytes | None = None
+    header: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """What a request shows, before anybody was asked about it."""
+
+    credentials: tuple[bytes, ...]  # digests
+    tokens: tuple[tuple[TokenBinder, bytes], ...]
+    is_ambiguous: bool
+
+
+_NOTHING_PRESENTED = Presented((), (), is_ambiguous=False)
+
+
+class Identifier:
+    """From request heads to identities."""
+
+    def __init__(
+        self, *, carriers: Carriers, tokens: Sequence[TokenCarrier], directory: Directory, digester: Digester
+    ) -> None:
+        self._carriers = carriers
+        self._tokens = tokens
+        self._directory = directory
+        self._digester = digester
+        self._bound = functools.lru_cache(16_384)(digester.bound)
+        self._lines: dict[bytes, Presented] = {}
+        self._reads_target = carriers.reads_target
+        self._reads_headers = bool(carriers.headers) or any(token.header for token in tokens)
+
+    def now(self, request: RequestHead) -> Identity | None:
+        """The identity, as far as memory can tell; None when somebody has to be asked."""
+        presented = self.presented(request)
+        if presented is _NOTHING_PRESENTED:
+            return ANONYMOUS
+        if presented.is_ambiguous:
+            return Identity(is_ambiguous=True)
+        sessions: list[BoundSession] = []
+        for binder, token in presented.tokens:
+            read = binder.read(token)
+            if read is NEEDS_KEYS:
+                return None
+            if isinstance(read, BadToken):
+                return Identity(has_bad_token=True)
+            if isinstance(read, Session):
+                sessions.append(self._bound(read))
+        return self._bound_now(sessions, presented.credentials)
+
+    def _bound_now(self, sessions: list[BoundSession], credentials: tuple[bytes, ...]) -> Identity | None:
+        bound: list[tuple[bytes, BoundSession]] = []
+        unbound: list[bytes] = []
+        for credential in credentials:
+            known = self._directory.cached(credential)
+            if known is UNKNOWN:
+                return None
+            if known is None:
+                unbound.append(credential)
+            else:
+                bound.append((credential, known))
+        if sessions and (unbound or _outdated(sessions, bound)):
+            return None  # something to write down
+        return _identity(sessions, bound, unbound)
+
+    async def later(self, request: RequestHead, *, recheck: bool = False) -> Identity:
+        """The identity, asking store and provider where that is needed. `recheck`: nothing older than a second."""
+        presented = self.presented(request)
+        if presented is _NOTHING_PRESENTED:
+            return ANONYMOUS
+        if presented.is_ambiguous:
+            return Identity(is_ambiguous=True)
+        sessions: list[BoundSession] = []
+        for binder, token in presented.tokens:
+            read = await binder.read_slow(token)
+            if read is UNDECIDED:
+                return Identity(are_keys_missing=True)
+            if isinstance(read, BadToken):
+                return Identity(has_bad_token=True)
+            if isinstance(read, Session):
+                sessions.append(self._bound(read))
+        try:
+            bound, unbound = await self._find(presented.credentials, recheck=recheck)
+            bound, unbound = await self._bind_companions(sessions, bound, unbound)
+        except StoreError:
+            return Identity(tuple(sessions), unbound=presented.credentials, is_store_silent=True)
+        return _identity(sessions, bound, unbound)
+
+    def presented(self, request: RequestHead) -> Presented:
+        """The candidates of a request, as digests, and its tokens."""
+        found: list[Presented] = []
+        if b"cookie" in request.fields:
+            lines = request.values(b"cookie")
+            found.append(self._in_line(lines[0]) if len(lines) == 1 else self._read_lines(lines))
+        if self._reads_target and self._carriers.in_target(request.target) is not NOTHING:
+            found.append(self._digested(self._carriers.in_target(request.target), ()))
+        if self._reads_headers:
+            found.append(self._in_headers(request))
+        found = [part for part in found if part is not _NOTHING_PRESENTED]
+        if len(found) < 2:
+            return found[0] if found else _NOTHING_PRESENTED
+        return Presented(
+            tuple(dict.fromkeys(digest for part in found for digest in part.credentials)),
+            tuple(dict.fromkeys(token for part in found for token in part.tokens)),
+            any(part.is_ambiguous for part in found),
+        )
+
+    async def session_of_tokens(self, cookies: Sequence[tuple[bytes, bytes]]) -> BoundSession | None:
+        """The session that tokens among these cookies prove, for cookies that the app sets."""
+        for binder, token in self._tokens_in(cookies):
+            read = await binder.read_slow(token)
+            if isinstance(read, Session):
+                return self._bound(read)
+        return None
+
+    def is_token_cookie(self, name: bytes) -> bool:
+        """Whether a cookie name is a token binder's, or one of its chunks."""
+        return any(token.cookie and _is_chunk(name, token.cookie) for token in self._tokens)
+
+    def digest(self, value: bytes) -> bytes:
+        """The digest of a canonical credential value."""
+        return self._digester.credential(value)
+
+    def bound(self, session: Session) -> BoundSession:
+        """A session as it is stored."""
+        return self._bound(session)
+
+    # -- reading -------------------------------------------------------------------------------------------------
+
+    def _in_line(self, line: bytes) -> Presented:
+        """One Cookie line; browsers repeat theirs, so what it means is remembered."""
+        presented = self._lines.get(line)
+        if presented is None:
+            presented = self._read_lines([line])
+            if len(line) <= _CACHED_LINE_BYTES:
+                if len(self._lines) >= _CACHED_LINES:
+                    self._lines.clear()  # cheaper than a list of the least used, and as good at this size
+                self._lines[line] = presented
+        return presented
+
+    def _read_lines(self, lines: list[bytes]) -> Presented:
+        reading = self._carriers.in_cookies(lines)
+        if not any(token.cookie for token in self._tokens):
+            return self._digested(reading, ())
+        try:
+            return self._digested(reading, self._tokens_in(list(pairs(lines))))
+        except AmbiguousToken:
+            return Presented((), (), is_ambiguous=True)
+
+    def _tokens_in(self, cookies: Sequence[tuple[bytes, bytes]]) -> list[tuple[TokenBinder, bytes]]:
+        return [
+            (carrier.binder, token)
+            for carrier in self._tokens
+            if carrier.cookie
+            for token in assemble(cookies, carrier.cookie)
+        ]
+
+    def _in_headers(self, request: RequestHead) -> Presented:
+        readings = [
+            self._carriers.in_header(value) for name in self._carriers.headers for value in _values(request, name)
+        ]
+        try:
+            tokens = [
+                (carrier.binder, token)
+                for carrier in self._tokens
+                if carrier.header
+                for token in from_header(_values(request, carrier.header))
+            ]
+        except AmbiguousToken:
+            return Presented((), (), is_ambiguous=True)
+        return self._digested(merged(readings), tokens)
+
+    def _digested(self, reading: Reading, tokens: Iterable[tuple[TokenBinder, bytes]]) -> Presented:
+        tokens = tuple(tokens)
+        if reading is NOTHING and not tokens:
+            return _NOTHING_PRESENTED
+        return Presented(tuple(map(self.digest, reading.values)), tokens, reading.is_ambiguous)
+
+    # -- asking --------------------------------------------------------------------------------------------------
+
+    async def _find(
+        self, credentials: tuple[bytes, ...], *, recheck: bool
+    ) -> tuple[list[tuple[bytes, BoundSession]], list[bytes]]:
+        bound: list[tuple[bytes, BoundSession]] = []
+        unbound: list[bytes] = []
+        for credential in credentials:
+            session = await self._directory.find(credential, max_age_s=_FRESH_ENOUGH_S if recheck else None)
+            if session is None:
+                unbound.append(credential)
+            else:
+                bound.append((credential, session))
+        return bound, unbound
+
+    async def _bind_companions(
+        self, sessions: list[BoundSession], bound: list[tuple[bytes, BoundSession]], unbound: list[bytes]
+    ) -> tuple[list[tuple[bytes, BoundSession]], list[bytes]]:
+        """Write down what travels with a verified token: credentials that nobody knows, or know an older login.
+
+        Only of the same subject: else the owner of any token could take over, and so revive, a stranger's cookie.
+        """
+        if not sessions:
+            return bound, unbound
+        newest = max(sessions, key=lambda session: session.login_time)
+        for credential in unbound:
+            await self._directory.bind(credential, newest, binder="token")
+        updated = [(credential, newest) for credential in unbound]
+        for credential, session in bound:
+            if _is_later_login(newest, session):
+                await self._directory.bind(credential, newest, binder="token")
+                updated.append((credential, newest))
+            else:
+                updated.append((credential, session))
+        return updated, []
+
+
+def _identity(sessions: list[BoundSession], bound: list[tuple[bytes, BoundSession]], unbound: list[bytes]) -> Identity:
+    if not sessions and not bound and not unbound:
+        return ANONYMOUS
+    return Identity(tuple(sessions), tuple(bound), tuple(unbound))
+
+
+def _outdated(sessions: list[BoundSession], bound: list[tuple[bytes, BoundSession]]) -> bool:
+    newest = max(sessions, key=lambda session: session.login_time)
+    return any(_is_later_login(newest, session) for _, session in bound)
+
+
+def _is_later_login(new: BoundSession, old: BoundSession) -> bool:
+    """Another login of the same person. A refreshed token of the same sid is not: it keeps the first login time."""
+    return new.own != old.own and new.sub is not None and new.sub == old.sub and new.login_time > old.login_time
+
+
+def _values(request: RequestHead, name: bytes) -> list[bytes]:
+    """A field's values, under the spellings that CGI-like servers fold together as well (reference case 17)."""
+    if b"-" not in name:
+        return request.values(name)
+    return [*request.values(name), *request.values(name.replace(b"-", b"_"))]
+
+
+def _is_chunk(name: bytes, base: bytes) -> bool:
+    name, base = name.lower(), base.lower()
+    rest = name[len(base) :]
+    return name.startswith(base) and (not rest or (rest[:1] in (b".", b"_") and rest[1:].isdigit()))

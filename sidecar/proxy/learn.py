@@ -1,0 +1,101 @@
+"""What a response teaches: which session the app's new cookies belong to.
+
+Three things can happen in a response that is about to go out. The app finished a login (the relay has seen the ID
+token): its cookie, new or kept, is bound to the new session. The app set a new cookie on a request whose session is
+known: the cookie inherits the session with its first login time. The app set a token and a cookie together: the token
+proves the session of the cookie. Bindings are in the store before the response goes out.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sidecar.bindings.directory import UNKNOWN, Directory
+from sidecar.core.cookies import SetCookie, parse_set_cookie
+from sidecar.core.identity import BoundSession
+from sidecar.http1.request import RequestHead
+from sidecar.http1.response import ResponseHead
+from sidecar.proxy.enforcement import Enforcement
+from sidecar.proxy.identify import Identifier
+from sidecar.proxy.judgement import Judgement
+
+Field = tuple[bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What there is to learn from one response."""
+
+    session: BoundSession | None  # of the login or the request; None: only a token among the cookies can tell
+    credentials: tuple[bytes, ...]  # digests to bind
+    tokens: tuple[tuple[bytes, bytes], ...]  # token cookies that the app sets
+    binder: str
+    is_unverified: bool  # a login whose ID token could not be verified
+
+
+class Teacher:
+    """Reads lessons out of responses and writes bindings."""
+
+    def __init__(self, *, identifier: Identifier, enforcement: Enforcement, directory: Directory) -> None:
+        self._identifier = identifier
+        self._enforcement = enforcement
+        self._directory = directory
+
+    def read(self, request: RequestHead, judgement: Judgement, response: ResponseHead) -> Lesson | None:
+        """What the response teaches; None when it is nothing that has to be written down."""
+        cookies = self._declared(response.headers)
+        login = judgement.login
+        joined = login.session if login is not None else None
+        is_unverified = login is not None and login.failed
+        session = self._identifier.bound(joined) if joined is not None and not is_unverified else judgement.session
+        tokens = tuple((each.name, each.value) for each in cookies if self._identifier.is_token_cookie(each.name))
+        values = [each.value for each in cookies if not self._identifier.is_token_cookie(each.name)]
+        credentials = [self._identifier.digest(value) for value in values]
+        if joined is not None and not credentials:
+            # The app keeps the cookie that the browser had before the login.
+            credentials = list(self._identifier.presented(request).credentials)
+        if is_unverified and (joined is not None or cookies):
+            return Lesson(None, (), (), "token_endpoint", is_unverified=True)
+        if not credentials or (session is None and not tokens):
+            return None
+        news = tuple(digest for digest in credentials if session is None or self._is_news(digest, session))
+        if not news and joined is None:
+            return None
+        binder = "token_endpoint" if joined is not None else "token" if session is None else "rotation"
+        return Lesson(session, news, tokens, binder, is_unverified=False)
+
+    async def learn(self, lesson: Lesson) -> BoundSession | None:
+        """Write the bindings; returns the session that they now have. Raises StoreError."""
+        session = lesson.session
+        if lesson.tokens:
+            session = await self._identifier.session_of_tokens(lesson.tokens) or session
+        if session is not None:
+            for credential in lesson.credentials:
+                await self._directory.bind(credential, session, binder=lesson.binder)
+        return session
+
+    def without_cookies(self, headers: Iterable[Field]) -> list[Field]:
+        """The response's fields without session cookies: a dead session gets no new one (reference case 154)."""
+        return [field for field in headers if not self._is_declared(field)]
+
+    def with_expired(self, headers: Iterable[Field], expired: Iterable[bytes]) -> list[Field]:
+        """The response's fields and our expiries, but for names that the app sets itself: its word wins."""
+        headers = list(headers)
+        own = {parse_set_cookie(value).name for name, value in headers if name.lower() == b"set-cookie"}
+        return headers + [(b"Set-Cookie", line) for line in expired if line.partition(b"=")[0] not in own]
+
+    def _declared(self, headers: Iterable[Field]) -> list[SetCookie]:
+        """The session cookies that the response sets; deletions are left out (the old value stays bound)."""
+        cookies = [parse_set_cookie(value) for name, value in headers if name.lower() == b"set-cookie"]
+        declared = [cookie for cookie in cookies if self._enforcement.is_declared(cookie.name)]
+        for cookie in declared:
+            self._enforcement.saw(cookie)
+        return [cookie for cookie in declared if not cookie.is_deletion]
+
+    def _is_declared(self, field: Field) -> bool:
+        return field[0].lower() == b"set-cookie" and self._enforcement.is_declared(parse_set_cookie(field[1]).name)
+
+    def _is_news(self, credential: bytes, session: BoundSession) -> bool:
+        known = self._directory.cached(credential)
+        if known is None or known is UNKNOWN:
+            return True
+        return known != session and known.login_time <= session.login_time

@@ -1,0 +1,40 @@
+"""Which open streams belong to which session, so that a revocation can cut them.
+
+A short exchange never gets here: its verdict is taken again when the response head arrives. What is registered is what
+goes on flowing after that: tunnels, event streams, long downloads and uploads (DESIGN section 5).
+"""
+
+from collections.abc import Callable, Iterable
+
+from sidecar.core.revocation import Revocation
+
+
+class LiveStreams:
+    """Open streams by session digest."""
+
+    __slots__ = ("_by_digest",)
+
+    def __init__(self) -> None:
+        self._by_digest: dict[bytes, dict[object, Callable[[], None]]] = {}
+
+    def __len__(self) -> int:
+        return len({stream for streams in self._by_digest.values() for stream in streams})
+
+    def add(self, stream: object, digests: Iterable[bytes], recheck: Callable[[], None]) -> None:
+        """Register; `recheck` is called when one of the digests is revoked, and cuts the stream if that means it."""
+        for digest in digests:
+            self._by_digest.setdefault(digest, {})[stream] = recheck
+
+    def discard(self, stream: object, digests: Iterable[bytes]) -> None:
+        """Forget a stream that ended."""
+        for digest in digests:
+            streams = self._by_digest.get(digest)
+            if streams is not None:
+                streams.pop(stream, None)
+                if not streams:
+                    del self._by_digest[digest]
+
+    def revoked(self, revocation: Revocation) -> None:
+        """A revocation arrived: every stream that it may concern judges itself again."""
+        for recheck in list(self._by_digest.get(revocation.digest, {}).values()):
+            recheck()

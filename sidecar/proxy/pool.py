@@ -1,0 +1,185 @@
+"""Connections to one upstream: the last used is the first to be used again, and none lives longer than the app allows.
+
+Getting an idle connection is synchronous; only opening one waits. Beyond `max_connections` requests queue for at most
+`queue_timeout` seconds (reference cases 82 and 85). Tunnels and other long answers count, so the limit is the number
+of sockets that the app can be made to hold.
+"""
+
+import asyncio
+import collections
+import select
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sidecar import clock
+from sidecar.proxy.errors import UpstreamError
+from sidecar.proxy.upstream import Upstream
+
+_PEEK_AFTER = 0.05  # an idle time after which a look at the socket is worth a system call
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where an upstream listens: a Unix path, or host and port; `tls` makes it https."""
+
+    host: str = ""
+    port: int = 0
+    path: str = ""
+    tls: ssl.SSLContext | None = None
+
+    @property
+    def authority(self) -> bytes:
+        """What a Host field would say."""
+        if self.path:
+            return b"localhost"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}".encode()
+
+
+class Pool:
+    """The connections to one upstream."""
+
+    def __init__(
+        self,
+        address: Address,
+        *,
+        head_bytes: int,
+        connect_timeout: float = 5.0,
+        keepalive: float = 1.5,
+        max_connections: int = 512,
+        queue_timeout: float = 5.0,
+    ) -> None:
+        self.address = address
+        self._head_bytes = head_bytes
+        self._connect_timeout = connect_timeout
+        self._keepalive = keepalive
+        self._max = max_connections
+        self._queue_timeout = queue_timeout
+        self._idle: list[Upstream] = []
+        self._all: set[Upstream] = set()
+        self._opening = 0
+        self._waiting: collections.deque[asyncio.Future[Upstream | None]] = collections.deque()
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Connections in use, idle, and requests that wait for one."""
+        return len(self._all) - len(self._idle), len(self._idle), len(self._waiting)
+
+    def get_idle(self, *, must_be_open: bool) -> Upstream | None:
+        """A live idle connection, or None. `must_be_open` looks at the socket even when it was used just now.
+
+        The app may close an idle connection at any moment; asyncio learns of it one loop iteration later. A request
+        that cannot be repeated is not sent into that window.
+        """
+        now = clock.boot()
+        while self._idle:
+            connection = self._idle.pop()
+            age = now - connection.idle_since
+            if age > self._keepalive:
+                connection.close()
+            elif (must_be_open or age > _PEEK_AFTER) and _is_readable(connection.transport):
+                connection.close()  # end of file, or bytes that nobody asked for
+            else:
+                return connection
+        return None
+
+    async def open(self) -> Upstream:
+        """A new connection, or the next one that becomes free. Raises UpstreamError(502, 503 or 504)."""
+        if len(self._all) + self._opening >= self._max:
+            freed = await self._queue()
+            if freed is not None:
+                return freed
+        self._opening += 1
+        try:
+            return await self._connect()
+        finally:
+            self._opening -= 1
+
+    def put_back(self, connection: Upstream) -> None:
+        """Hand a connection to whoever waits, else keep it for the next request."""
+        connection.touch()
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(connection)
+                return
+        self._idle.append(connection)
+
+    def forget(self, connection: Upstream) -> None:
+        """A connection is gone; whoever waits may open another."""
+        self._all.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+
+    def sweep(self, now: float) -> None:
+        """Close what has been idle for longer than the app keeps it."""
+        while self._idle and now - self._idle[0].idle_since > self._keepalive:
+            self._idle[0].close()  # the oldest is first: LIFO
+
+    def close(self) -> None:
+        """Close every connection."""
+        for connection in list(self._all):
+            connection.abort()
+
+    async def _queue(self) -> Upstream | None:
+        waiter: asyncio.Future[Upstream | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        taken = False
+        try:
+            async with asyncio.timeout(self._queue_timeout):
+                freed = await waiter
+            taken = True
+        except TimeoutError:
+            raise UpstreamError(503, "upstream_busy") from None
+        finally:
+            if waiter in self._waiting:
+                self._waiting.remove(waiter)
+            elif not taken and waiter.done() and not waiter.cancelled() and (handed := waiter.result()) is not None:
+                self.put_back(handed)  # handed over in the very moment that the client went away
+        return freed
+
+    async def _connect(self) -> Upstream:
+        loop = asyncio.get_running_loop()
+
+        def make() -> Upstream:
+            return Upstream(self, self._head_bytes)
+
+        try:
+            async with asyncio.timeout(self._connect_timeout):
+                connect = self._connect_unix if self.address.path else self._connect_tcp
+                connection = await connect(loop, make)
+        except TimeoutError:
+            raise UpstreamError(504, "upstream_connect_timeout") from None
+        except ssl.SSLError:
+            raise UpstreamError(502, "upstream_tls_failed") from None
+        except OSError:
+            raise UpstreamError(502, "upstream_unreachable") from None
+        self._all.add(connection)
+        return connection
+
+    async def _connect_unix(self, loop: asyncio.AbstractEventLoop, make: Callable[[], Upstream]) -> Upstream:
+        _, connection = await loop.create_unix_connection(make, self.address.path)
+        return connection
+
+    async def _connect_tcp(self, loop: asyncio.AbstractEventLoop, make: Callable[[], Upstream]) -> Upstream:
+        tls = self.address.tls
+        _, connection = await loop.create_connection(
+            make, self.address.host, self.address.port, ssl=tls, server_hostname=self.address.host if tls else None
+        )
+        return connection
+
+
+def _is_readable(transport: asyncio.Transport) -> bool:
+    if transport.is_closing():
+        return True
+    sock: socket.socket = transport.get_extra_info("socket")
+    poll = select.poll()
+    poll.register(sock.fileno(), select.POLLIN)
+    return bool(poll.poll(0))

@@ -1,0 +1,83 @@
+"""What the data plane counts, in plain integers, and how it is exported.
+
+An exporter for prometheus-client: the numbers are read when somebody scrapes, so that a request pays for a few integer
+additions and nothing else.
+"""
+
+import bisect
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from sidecar.metrics import PREFIX
+
+_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"PATCH", b"OPTIONS"))
+
+
+class Stats(Collector):
+    """Counts of one process."""
+
+    def __init__(self) -> None:
+        self.requests: Counter[tuple[bytes, int]] = Counter()  # method, status; 499: the client went away
+        self.decisions: Counter[str] = Counter()  # allow, or the reason of the denial
+        self.coverage: Counter[str] = Counter()  # bound, unbound or anonymous
+        self.refusals: Counter[str] = Counter()  # why a client's HTTP was refused
+        self.upstream_errors: Counter[str] = Counter()
+        self.in_flight = 0
+        self.tunnels = 0
+        self.connections: Callable[[], int] = int
+        self.pool: Callable[[], tuple[int, int, int]] = lambda: (0, 0, 0)
+        self._buckets = [0] * (len(_BUCKETS) + 1)
+        self._seconds = 0.0
+
+    def count(self, method: bytes, status: int, seconds: float) -> None:
+        """One finished request."""
+        self.requests[(method if method in _METHODS else b"_OTHER", status)] += 1
+        self._buckets[bisect.bisect_left(_BUCKETS, seconds)] += 1
+        self._seconds += seconds
+
+    def collect(self) -> Iterator[Metric]:
+        """Read by prometheus-client at each scrape."""
+        requests = CounterMetricFamily(
+            f"{PREFIX}_http_requests", "Requests answered, by method and status code.", labels=("method", "code")
+        )
+        for (method, status), number in self.requests.items():
+            requests.add_metric((method.decode("latin-1"), str(status)), number)
+        yield requests
+        yield self._durations()
+        yield _counter("auth_decisions", "Verdicts, by decision.", "decision", self.decisions)
+        yield _counter("requests_by_coverage", "Judged requests, by what was known of them.", "coverage", self.coverage)
+        yield _counter("http_refusals", "Requests refused as malformed, by reason.", "reason", self.refusals)
+        yield _counter("upstream_errors", "Failed exchanges with the app, by reason.", "reason", self.upstream_errors)
+        busy, idle, waiting = self.pool()
+        yield _gauge("http_requests_in_flight", "Requests being handled now.", self.in_flight)
+        yield _gauge("connections", "Open client connections.", self.connections())
+        yield _gauge("tunnels", "Open WebSocket tunnels.", self.tunnels)
+        yield _gauge("upstream_connections_busy", "Connections to the app in use.", busy)
+        yield _gauge("upstream_connections_idle", "Connections to the app waiting for use.", idle)
+        yield _gauge("upstream_queue", "Requests waiting for a connection to the app.", waiting)
+
+    def _durations(self) -> HistogramMetricFamily:
+        total, buckets = 0, []
+        for bound, number in zip((*map(str, _BUCKETS), "+Inf"), self._buckets, strict=True):
+            total += number
+            buckets.append((bound, total))
+        family = HistogramMetricFamily(
+            f"{PREFIX}_http_request_duration_seconds", "From the end of the request head to the end of the response."
+        )
+        family.add_metric((), buckets, self._seconds)
+        return family
+
+
+def _counter(name: str, text: str, label: str, counts: Counter[str]) -> CounterMetricFamily:
+    family = CounterMetricFamily(f"{PREFIX}_{name}", text, labels=(label,))
+    for value, number in counts.items():
+        family.add_metric((value,), number)
+    return family
+
+
+def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"{PREFIX}_{name}", text, value=value)

@@ -1,0 +1,267 @@
+"""One connection to the app (or to the control application): the asyncio side of a response.
+
+It carries one exchange at a time and knows how the response is framed. Whatever the app says outside of an exchange,
+or after the end of a response, ends the connection: it must never be taken for the answer to the next request
+(reference cases 25 and 26). It decides nothing; the exchange does.
+"""
+
+import asyncio
+import enum
+from typing import TYPE_CHECKING
+
+from sidecar import clock
+from sidecar.http1.chunked import ChunkedDecoder
+from sidecar.http1.errors import ProtocolError
+from sidecar.http1.response import ResponseHead, has_no_body, parse_response
+from sidecar.proxy.limits import HIGH_WATER, MAX_INFORMATIONAL
+
+if TYPE_CHECKING:
+    from sidecar.proxy.downstream import Downstream
+    from sidecar.proxy.exchange import Exchange
+    from sidecar.proxy.pool import Pool
+
+
+class Mode(enum.Enum):
+    """What the next bytes from the app are."""
+
+    IDLE = enum.auto()
+    HEAD = enum.auto()
+    HELD = enum.auto()  # the head is with the exchange; the body waits
+    LENGTH = enum.auto()
+    CHUNKED = enum.auto()
+    UNTIL_CLOSE = enum.auto()
+    TUNNEL = enum.auto()
+    CLOSED = enum.auto()
+
+
+class Upstream(asyncio.Protocol):
+    """The protocol of one pooled connection."""
+
+    __slots__ = (
+        "_buffer",
+        "_decoder",
+        "_exchange",
+        "_head_bytes",
+        "_informational",
+        "_keep_alive",
+        "_missing",
+        "_peer",
+        "_pool",
+        "idle_since",
+        "mode",
+        "requests",
+        "transport",
+    )
+
+    transport: asyncio.Transport
+
+    def __init__(self, pool: "Pool", head_bytes: int) -> None:
+        self._pool = pool
+        self._head_bytes = head_bytes
+        self._exchange: Exchange | None = None
+        self._peer: Downstream | None = None  # of a tunnel
+        self._buffer = b""
+        self._decoder: ChunkedDecoder | None = None
+        self._missing = 0
+        self._informational = 0
+        self._keep_alive = True
+        self.mode = Mode.IDLE
+        self.idle_since = 0.0
+        self.requests = 0
+
+    # -- from the exchange ---------------------------------------------------------------------------------------
+
+    def send(self, exchange: "Exchange", head: bytes) -> None:
+        """Begin an exchange with a complete request head (and perhaps the beginning of its body)."""
+        self._exchange = exchange
+        self._informational = 0
+        self._keep_alive = True
+        self.mode = Mode.HEAD
+        self.requests += 1
+        self.transport.write(head)
+
+    def begin_body(self, response: ResponseHead, method: bytes) -> tuple[list[bytes], bool]:
+        """Set the framing of the response and read what came behind its head: pieces, and whether it is complete."""
+        self._keep_alive = response.keep_alive
+        rest, self._buffer = self._buffer, b""
+        if has_no_body(response.status, method):
+            return self._complete(rest, [])
+        if response.chunked:
+            self.mode, self._decoder = Mode.CHUNKED, ChunkedDecoder(502)
+        elif response.content_length is not None:
+            self.mode, self._missing = Mode.LENGTH, response.content_length
+        else:
+            self.mode, self._keep_alive = Mode.UNTIL_CLOSE, False
+        return self._read_body(rest)
+
+    @property
+    def has_answer(self) -> bool:
+        """Whether a byte of the current answer was seen."""
+        return bool(self._buffer) or self._informational > 0 or self.mode is not Mode.HEAD
+
+    @property
+    def trailers(self) -> list[tuple[bytes, bytes]]:
+        """The trailers of the chunked response that just ended."""
+        return self._decoder.trailers if self._decoder else []
+
+    def finish(self, *, reusable: bool) -> None:
+        """The exchange is over: back to the pool, or closed."""
+        self._exchange = None
+        self._decoder = None
+        if reusable and self._keep_alive and self.mode is Mode.IDLE:
+            self._pool.put_back(self)
+        else:
+            self.close()
+
+    def begin_tunnel(self, peer: "Downstream") -> bytes:
+        """Splice with `peer` from now on; returns what the app sent behind its 101."""
+        self._peer = peer
+        self._exchange = None
+        self.mode = Mode.TUNNEL
+        rest, self._buffer = self._buffer, b""
+        return rest
+
+    def close(self) -> None:
+        """Close after what is buffered was sent."""
+        self._exchange = None
+        if self.mode is not Mode.CLOSED:
+            self.mode = Mode.CLOSED
+            self._pool.forget(self)
+            self.transport.close()
+
+    def abort(self) -> None:
+        """Close at once: the app learns that nobody waits any more."""
+        self._exchange = None
+        if self.mode is not Mode.CLOSED:
+            self.mode = Mode.CLOSED
+            self._pool.forget(self)
+        self.transport.abort()
+
+    # -- from asyncio --------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport  # type: ignore[assignment]  # a stream transport, by the way it was made
+        self.transport.set_write_buffer_limits(high=HIGH_WATER)
+
+    def data_received(self, data: bytes) -> None:
+        mode = self.mode
+        if mode is Mode.HEAD:
+            self._buffer = self._buffer + data if self._buffer else data
+            self._read_heads()
+        elif mode is Mode.LENGTH or mode is Mode.CHUNKED or mode is Mode.UNTIL_CLOSE:
+            self._relay(data)
+        elif mode is Mode.TUNNEL:
+            if self._peer is not None:
+                self._peer.write_tunnel(data)
+        elif mode is Mode.HELD:
+            self._buffer += data
+            self.transport.pause_reading()
+        else:
+            self.abort()  # nothing was asked (reference case 26)
+
+    def eof_received(self) -> bool:
+        if self.mode is Mode.TUNNEL and self._peer is not None:
+            return self._peer.end_tunnel()
+        if self.mode is Mode.UNTIL_CLOSE and self._exchange is not None:
+            self.mode = Mode.CLOSED
+            self._pool.forget(self)
+            self._exchange.response_data([], done=True)
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self.mode is not Mode.CLOSED:
+            self._pool.forget(self)
+        exchange, self._exchange = self._exchange, None
+        peer, self._peer = self._peer, None
+        if peer is not None:
+            peer.abort() if error else peer.close()
+        if exchange is not None:
+            exchange.upstream_lost()
+        self.mode = Mode.CLOSED
+
+    def pause_writing(self) -> None:
+        if self._peer is not None:
+            self._peer.pause_reading()
+        elif self._exchange is not None:
+            self._exchange.pause_request()
+
+    def resume_writing(self) -> None:
+        if self._peer is not None:
+            self._peer.resume_reading()
+        elif self._exchange is not None:
+            self._exchange.resume_request()
+
+    # -- reading -------------------------------------------------------------------------------------------------
+
+    def _read_heads(self) -> None:
+        while self.mode is Mode.HEAD and self._exchange is not None:
+            end = self._buffer.find(b"\r\n\r\n") + 4
+            try:
+                if end > 3:
+                    response = self._take_head(end)
+                else:
+                    self._check_beginning()
+                    return
+            except ProtocolError as error:
+                self._broken(error)
+                return
+            if response.status < 200 and response.status != 101:
+                self._exchange.informational(response)
+                continue
+            self.mode = Mode.HELD
+            self._exchange.response_head(response)
+
+    def _take_head(self, end: int) -> ResponseHead:
+        if end > self._head_bytes:
+            raise ProtocolError(502, "upstream_head_too_large")
+        response = parse_response(self._buffer[:end])
+        self._buffer = self._buffer[end:]
+        if response.status < 200:
+            self._informational += 1
+            if self._informational > MAX_INFORMATIONAL:
+                raise ProtocolError(502, "too_many_informational")
+        return response
+
+    def _check_beginning(self) -> None:
+        """Refuse early what can never become a head."""
+        if len(self._buffer) > self._head_bytes:
+            raise ProtocolError(502, "upstream_head_too_large")
+        if not b"HTTP/1.".startswith(self._buffer[:7]) or b"\n\n" in self._buffer:
+            raise ProtocolError(502, "bad_status_line")
+
+    def _relay(self, data: bytes) -> None:
+        try:
+            pieces, done = self._read_body(data)
+        except ProtocolError as error:
+            self._broken(error)
+            return
+        if self._exchange is not None:
+            self._exchange.response_data(pieces, done=done)
+
+    def _read_body(self, data: bytes) -> tuple[list[bytes], bool]:
+        if self.mode is Mode.LENGTH:
+            missing = self._missing
+            if len(data) < missing:
+                self._missing = missing - len(data)
+                return [data] if data else [], False
+            return self._complete(data[missing:], [data[:missing] if len(data) > missing else data])
+        if self.mode is Mode.CHUNKED and self._decoder is not None:
+            pieces = self._decoder.feed(data) if data else []
+            return self._complete(self._decoder.rest, pieces) if self._decoder.done else (pieces, False)
+        return [data] if data else [], False
+
+    def _complete(self, rest: bytes, pieces: list[bytes]) -> tuple[list[bytes], bool]:
+        self.mode = Mode.IDLE
+        if rest:  # more than was asked for: never to be matched with the next request
+            self._keep_alive = False
+        return pieces, True
+
+    def _broken(self, error: ProtocolError) -> None:
+        exchange, self._exchange = self._exchange, None
+        self.abort()
+        if exchange is not None:
+            exchange.upstream_broken(error.reason)
+
+    def touch(self) -> None:
+        """Note when the connection became idle."""
+        self.idle_since = clock.boot()

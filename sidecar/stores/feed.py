@@ -1,0 +1,196 @@
+"""From the store's log to the replica of this process: load, follow, heal, and prove freshness.
+
+The rule is short because revocations merge: after any doubt about the log (connection lost, entries lost, another
+server) the whole log is loaded again and merged in. What the replica knows and the log then lacks, the store has lost,
+and it is published again. Nothing is ever taken out of the replica but what has expired.
+
+A proof is stamped with the boot time at which the question was sent, and only when the answer was complete: the replica
+then knows everything that was acknowledged before that time. The feed judges no request; that is core/verdict.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
+from itertools import islice
+
+from sidecar import clock, metrics
+from sidecar.core.freshness import Freshness, State
+from sidecar.core.replica import SHARDS, Replica
+from sidecar.core.revocation import Revocation
+from sidecar.log import event
+from sidecar.stores.backoff import Backoff, until_done
+from sidecar.stores.interface import PAGE, Store, StoreError
+
+SWEEP_S = 0.25  # one shard each: a full pass takes 64 s
+PRUNE_S = 60.0
+HEAL_SPREAD_S = 0.5  # replicas begin to heal at different times, and see what the others have published already
+
+logger = logging.getLogger(__name__)
+
+
+class Feed:
+    """Keeps one replica up to date. `start` returns at once; `loaded` is set after the first full load."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        replica: Replica,
+        freshness: Freshness,
+        on_revocation: Callable[[Revocation], None],
+        boot: Callable[[], float] = clock.boot,
+        wall: Callable[[], float] = clock.wall,
+    ) -> None:
+        self._store = store
+        self._replica = replica
+        self._freshness = freshness
+        self._on_revocation = on_revocation
+        self._boot = boot
+        self._wall = wall
+        self._wall_at_boot = wall() - boot()
+        self._known: Replica | None = None  # what the store is known to hold, while healing
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._healing: asyncio.Task[None] | None = None
+        self.loaded = asyncio.Event()  # readiness: one full load, then no dependence on the store
+        self.last_error: str | None = None  # reason of the present outage, None when there is none
+
+    def start(self) -> None:
+        """Begin to load and follow. A store that is down is waited for."""
+        for work in (self._run(), self._sweep(), self._prune()):
+            self._spawn(work)
+
+    async def aclose(self) -> None:
+        """Stop. The replica stays as it is and grows stale."""
+        tasks = set(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    @property
+    def state(self) -> State:
+        """How fresh the replica is now."""
+        return self._freshness.state(self._boot())
+
+    # Load and follow
+
+    async def _run(self) -> None:
+        backoff = Backoff()
+        while True:
+            try:
+                await self._load()
+                backoff.reset()
+                while True:
+                    await self._follow()
+            except StoreError as error:
+                self._failed(error)
+                await backoff.wait()
+
+    async def _load(self) -> None:
+        sent = self._boot()
+        await self._store.open()
+        await self._stop_healing()
+        # An empty replica knows nothing that the store could have lost.
+        self._known = Replica() if len(self._replica) else None
+        with metrics.store_seconds.labels(operation="load").time():
+            async for page in self._store.snapshot():
+                self._take(page)
+                await asyncio.sleep(0)  # requests go on between two pages
+        self._heard(sent)
+        self.loaded.set()
+        event(logger, logging.INFO, "revocations_loaded", revocations=len(self._replica))
+        if self._known is not None:
+            self._healing = self._spawn(self._heal(self._known))
+
+    async def _follow(self) -> None:
+        sent = self._boot()
+        batch = await self._store.follow()
+        self._take(batch.revocations)
+        if batch.complete:
+            self._heard(sent)
+
+    def _take(self, revocations: Iterable[Revocation]) -> None:
+        for revocation in revocations:
+            if self._known is not None:
+                self._known.apply(revocation)
+            if self._replica.apply(revocation):
+                metrics.revocations_applied.labels(kind=revocation.kind.name.lower()).inc()
+                self._on_revocation(revocation)
+
+    def _heard(self, sent: float) -> None:
+        self._freshness.proved(sent)
+        metrics.store_up.set(1)
+        if self.last_error is not None:
+            event(logger, logging.INFO, "store_recovered", after=self.last_error)
+            self.last_error = None
+
+    def _failed(self, error: StoreError) -> None:
+        metrics.store_up.set(0)
+        metrics.store_errors.labels(reason=error.reason).inc()
+        if self.last_error != error.reason:  # one line for an outage, not one for each attempt
+            event(logger, logging.WARNING, "store_failed", reason=error.reason, detail=str(error))
+            self.last_error = error.reason
+
+    # Heal: publish again what the store has lost
+
+    async def _heal(self, known: Replica) -> None:
+        await asyncio.sleep(random.uniform(0, HEAL_SPREAD_S))  # noqa: S311 - jitter, not a secret
+        # Replicas that heal together begin in different shards and skip what they hear from each other. There is no
+        # lock: publishing twice is harmless, and a lock whose holder dies is not.
+        first = random.randrange(SHARDS)  # noqa: S311 - jitter, not a secret
+        lost = self._replica.lacking(known, self._steady_wall(), first)
+        published = 0
+        while page := list(islice(lost, PAGE)):
+            await until_done(partial(self._store.append, page))
+            published += len(page)
+        self._known = None
+        if published:
+            event(logger, logging.WARNING, "store_healed", published=published)
+
+    async def _stop_healing(self) -> None:
+        if self._healing is not None:
+            self._healing.cancel()
+            await asyncio.wait((self._healing,))
+            self._healing = None
+
+    # Expire
+
+    async def _sweep(self) -> None:
+        before = self.state
+        while True:
+            self._replica.sweep(self._steady_wall())
+            metrics.revocations_active.set(len(self._replica))
+            metrics.replica_age.set(self._freshness.age(self._boot()))
+            if (now := self.state) is not before:
+                level = logging.INFO if now is State.FRESH else logging.WARNING
+                event(logger, level, "freshness_changed", state=now.value, before=before.value)
+                before = now
+            await asyncio.sleep(SWEEP_S)
+
+    async def _prune(self) -> None:
+        while True:
+            await asyncio.sleep(PRUNE_S * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
+            try:
+                await self._store.prune()
+            except StoreError as error:
+                metrics.store_errors.labels(reason=error.reason).inc()
+
+    def _steady_wall(self) -> float:
+        """The wall clock without its steps forward, which would expire early (reference B8)."""
+        return min(self._wall(), self._wall_at_boot + self._boot())
+
+    # Tasks
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # A defect of ours. Without `_run` the proofs end and the replica goes blind: safe, and loud.
+            self.last_error = "feed_died"
+            logger.critical("feed_died", exc_info=error)

@@ -1,0 +1,107 @@
+"""The bytes that stores keep: one format for every store, so that they can be compared and moved.
+
+A revocation is 31 bytes (version, kind, key id of the digest secret, digest, cut-off in ms, expiry in s), a binding 50.
+A format is never changed in place: a new one gets a new version byte, and readers know all versions they ever wrote.
+"""
+
+import logging
+import struct
+from collections.abc import Iterable
+
+from sidecar import metrics
+from sidecar.core.identity import BoundSession, Kind
+from sidecar.core.revocation import Revocation
+from sidecar.log import event
+from sidecar.stores.interface import StoreError
+
+logger = logging.getLogger(__name__)
+
+_REVOCATION = struct.Struct(">BBB16sQI")
+_BINDING = struct.Struct(">BB16s16sqq")
+_VERSION = 1
+_HAS_SUB = 1
+_NO_SUB = bytes(16)
+_EXPIRES_MAX = 0xFFFF_FFFF  # the year 2106
+
+
+def pack_revocation(revocation: Revocation, key_id: int) -> bytes:
+    """One log entry."""
+    expires = min(revocation.expires, _EXPIRES_MAX)
+    return _REVOCATION.pack(_VERSION, revocation.kind, key_id, revocation.digest, revocation.cutoff, expires)
+
+
+def unpack_revocation(entry: bytes) -> tuple[Revocation, int]:
+    """The revocation and the key id of one log entry; StoreError `store_entry_unreadable` for anything else."""
+    try:
+        version, kind, key_id, digest, cutoff, expires = _REVOCATION.unpack(entry)
+        revocation = Revocation(Kind(kind), digest, cutoff, expires)
+    except (struct.error, ValueError):
+        raise _unreadable() from None
+    if version != _VERSION:
+        raise _unreadable()
+    return revocation, key_id
+
+
+def pack_binding(session: BoundSession) -> bytes:
+    """The value kept under a credential digest."""
+    flags = 0 if session.sub is None else _HAS_SUB
+    return _BINDING.pack(_VERSION, flags, session.own, session.sub or _NO_SUB, session.login_time, session.sid_time)
+
+
+def unpack_binding(value: bytes) -> BoundSession:
+    """The session of a binding.
+
+    Unreadable is an error and not a miss: a miss would let the request pass as unbound.
+    """
+    try:
+        version, flags, own, sub, login_time, sid_time = _BINDING.unpack(value)
+    except struct.error:
+        raise _unreadable() from None
+    if version != _VERSION:
+        raise _unreadable()
+    return BoundSession(own, sub if flags & _HAS_SUB else None, login_time, sid_time)
+
+
+def _unreadable() -> StoreError:
+    return StoreError("store_entry_unreadable", "the store holds an entry that this version cannot read")
+
+
+class Entries:
+    """Reads and writes log entries for one deployment's key, and complains about foreign ones, once each.
+
+    An entry under another key is applied all the same: it matches nothing here, but it is counted and kept. An entry
+    that cannot be read is passed over: it must not keep every replica from following the log. A newer schema is not
+    met this way, the store refuses it as a whole.
+    """
+
+    def __init__(self) -> None:
+        self._key_id: int | None = None
+        self._complained: set[str] = set()
+
+    def use_key(self, key_id: int) -> None:
+        """The key that digests are made with from now on."""
+        self._key_id = key_id
+
+    def pack(self, revocation: Revocation) -> bytes:
+        """One log entry."""
+        return pack_revocation(revocation, self._key_id or 0)
+
+    def unpack(self, entries: Iterable[bytes]) -> list[Revocation]:
+        """The revocations of all entries that can be read."""
+        revocations = []
+        for entry in entries:
+            try:
+                revocation, key_id = unpack_revocation(entry)
+            except StoreError as error:
+                self._complain(error.reason)
+                continue
+            if self._key_id is not None and key_id != self._key_id:
+                self._complain("digest_key_foreign")
+            revocations.append(revocation)
+        return revocations
+
+    def _complain(self, reason: str) -> None:
+        metrics.store_errors.labels(reason=reason).inc()
+        if reason not in self._complained:
+            self._complained.add(reason)
+            event(logger, logging.ERROR, reason)

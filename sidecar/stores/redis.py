@@ -1,0 +1,293 @@
+"""The store in Redis or Valkey: one stream is log and snapshot, bindings are strings with a TTL.
+
+    {lg:rv}:log    stream without TTL, one field `e` = one packed revocation. No TTL, or it would be the first victim of
+                   a volatile-* eviction policy.
+    {lg:rv}:meta   hash: schema, epoch (random, set once: a changed one means that everything was lost), secret
+    {lg:rv}:pods   sorted set: process -> Redis time of its last heartbeat in ms
+    lg:b:<digest>  one binding
+
+`lg` is the namespace; the braces keep the first three in one cluster slot. No Lua, no CONFIG, no keyspace events. The
+commands are XADD XRANGE XREAD XTRIM XINFO|STREAM EXISTS MULTI EXEC HMGET HSETNX ZADD ZREMRANGEBYSCORE SET GET DEL INFO
+ROLE TIME, and what a connection needs (AUTH, SELECT).
+
+A Redis can lose entries in silence: XREAD after a FLUSHALL, a failover or a restart looks like a quiet log. So about
+every second `follow` compares the stream's own count of entries ever added with what it has seen, asks who answers
+(`run_id`, and that it is a master), and writes a heartbeat, because a master cut off from its replicas still answers
+reads. Any difference is a StoreError, upon which the feed loads everything again (reference state.md section 5).
+"""
+
+import logging
+import secrets
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import OutOfMemoryError
+
+from sidecar import clock
+from sidecar.core.identity import BoundSession
+from sidecar.core.revocation import Revocation
+from sidecar.log import event
+from sidecar.stores.group_commit import GroupCommit
+from sidecar.stores.interface import PAGE, WAIT_S, Batch, StoreError, StoreUnusable
+from sidecar.stores.packing import Entries, pack_binding, unpack_binding
+from sidecar.stores.redis_client import Client, place, raise_first
+
+logger = logging.getLogger(__name__)
+
+SCHEMA_VERSION = 1
+CHECK_S = 1.0  # a loss is found within 1.5 s
+LEASE_MS = 60_000  # a process not heard of for that long is forgotten
+PRUNE_PAGES = 200
+_START = b"0-0"  # the position before the first entry
+
+
+@dataclass(frozen=True, slots=True)
+class _Server:
+    """Who answers. Another `run_id` is another server, another `epoch` another data set."""
+
+    run_id: str
+    epoch: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Log:
+    """The stream at one moment: its last id, and how many entries it ever had (None where servers do not count)."""
+
+    last: bytes
+    added: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Position:
+    """How far `follow` has come, and whom and what it must find there if nothing was lost."""
+
+    log: _Log
+    server: _Server
+    connection: int
+
+
+class RedisStore:
+    """`Store` on one Redis or Valkey server. See `stores/interface.py` for what each method promises."""
+
+    def __init__(self, url: str, *, namespace: str = "lg", boot: Callable[[], float] = clock.boot) -> None:
+        if not namespace or set(namespace) & set("{}"):
+            raise StoreUnusable("store_namespace_invalid", "store.namespace must not be empty or hold braces")
+        self._where = place(url)
+        # One client for each role: a slow answer in one never delays the others.
+        self._reader = Client(url, connections=1, timeout_s=WAIT_S + 1.0, on_connect=self._connected)
+        self._writer = Client(url, connections=2, timeout_s=0.6, again=True)
+        self._bindings = Client(url, connections=8, timeout_s=0.25, again=True)
+        self._connections = 0
+        self._log = f"{{{namespace}:rv}}:log"
+        self._meta = f"{{{namespace}:rv}}:meta"
+        self._pods = f"{{{namespace}:rv}}:pods"
+        self._binding_prefix = f"{namespace}:b:".encode()
+        self._pod = secrets.token_hex(8)
+        self._boot = boot
+        self._commits = GroupCommit(self._commit)
+        self._entries = Entries()
+        self._position: _Position | None = None
+        self._next_check = 0.0
+        self._secret: bytes | None = None
+        self._warned = False
+
+    def __repr__(self) -> str:
+        return f"<RedisStore {self._where}>"
+
+    # Life
+
+    async def open(self) -> None:
+        await self._keep_meta()
+        if not self._warned:
+            await self._warn_of_eviction()
+
+    async def aclose(self) -> None:
+        for client in (self._reader, self._writer, self._bindings):
+            await client.aclose()
+
+    async def secret(self) -> bytes:
+        (found,) = await self._writer.ask("HMGET", self._meta, "secret")
+        if found is None:
+            await self._writer.ask("HSETNX", self._meta, "secret", secrets.token_bytes(32))
+            (found,) = await self._writer.ask("HMGET", self._meta, "secret")
+        if found is None:
+            raise StoreError("store_secret_lost", f"{self._where}: lost what was just written")
+        self._secret = bytes(found)
+        return self._secret
+
+    def use_key(self, key_id: int) -> None:
+        self._entries.use_key(key_id)
+
+    # Log
+
+    async def append(self, revocations: Sequence[Revocation]) -> None:
+        await self._commits.add([self._entries.pack(each) for each in revocations])
+
+    async def snapshot(self) -> AsyncIterator[Sequence[Revocation]]:
+        self._position = None
+        server = await self._inspect()
+        connection = self._connections
+        log, _ = await self._look(after=None)
+        first = b"-"
+        complete = False
+        while not complete:
+            # Up to the entry that was the last when the count was taken; `follow` brings and counts the others.
+            page = await self._reader.ask("XRANGE", self._log, first, log.last, "COUNT", PAGE)
+            complete = len(page) < PAGE
+            first = b"(" + page[-1][0] if page else first
+            yield self._unpack(page)
+        self._position = _Position(log, server, connection)
+        self._next_check = self._boot()  # the first `follow` looks whether all of this was one server and one log
+
+    async def follow(self) -> Batch:
+        position, self._position = self._position, None  # to be given back when all went well
+        if position is None:
+            raise StoreError("log_not_loaded", "take a snapshot first")
+        if self._boot() >= self._next_check:
+            page = await self._checked_read(position)
+        else:
+            wait = ("COUNT", PAGE, "BLOCK", int(WAIT_S * 1000))
+            answer = await self._reader.ask("XREAD", *wait, "STREAMS", self._log, position.log.last)
+            page = _entries_of(answer)
+        if self._connections != position.connection:
+            # The library connected again by itself, who knows to whom. Nothing may be concluded from this answer.
+            raise StoreError("store_reconnected", f"{self._where}: the connection was lost")
+        self._position = replace(position, log=_moved(position.log, page))
+        return Batch(self._unpack(page), complete=len(page) < PAGE)
+
+    async def prune(self) -> None:
+        """Trim by time, never by length: a flood of logouts must not push out live revocations.
+
+        The log loses its oldest end up to the first live entry. Each entry knows its own expiry, so that a changed
+        `session.max_age`, or several in one log, need no agreement. Time is the server's: a wrong clock of one process
+        must not trim for all.
+        """
+        seconds, _ = await self._writer.ask("TIME")
+        if (first_live := await self._first_live(seconds)) is not None:
+            await self._writer.ask("XTRIM", self._log, "MINID", "~", first_live)
+
+    # Bindings
+
+    async def get_binding(self, credential: bytes) -> BoundSession | None:
+        value = await self._bindings.ask("GET", self._binding_prefix + credential)
+        return None if value is None else unpack_binding(value)
+
+    async def put_binding(self, credential: bytes, session: BoundSession, ttl: int) -> None:
+        key, value = self._binding_prefix + credential, pack_binding(session)
+        await self._bindings.ask("SET", key, value, "EX", max(ttl, 1))
+
+    async def delete_binding(self, credential: bytes) -> None:
+        await self._bindings.ask("DEL", self._binding_prefix + credential)
+
+    # Parts of the above
+
+    async def _commit(self, entries: Sequence[bytes]) -> None:
+        # MULTI: all or nothing. `raise_on_error` would repeat the entries in the error's text.
+        async with self._writer.pipeline(transaction=True) as pipe:
+            for entry in entries:
+                pipe.execute_command("XADD", self._log, "*", "e", entry)
+            raise_first(await pipe.execute(raise_on_error=False))
+
+    async def _keep_meta(self) -> None:
+        """Make sure that schema, epoch and secret are there, and that the schema is one of ours.
+
+        Written only where missing: a full server refuses even a HSETNX that would change nothing.
+        """
+        wanted = {"schema": str(SCHEMA_VERSION).encode(), "epoch": secrets.token_bytes(16)}
+        if self._secret is not None:
+            wanted["secret"] = self._secret  # lost with the rest of the data: digests must not change with it
+        found = await self._writer.ask("HMGET", self._meta, *wanted)
+        for (name, value), present in zip(wanted.items(), found, strict=True):
+            if present is None:
+                await self._writer.ask("HSETNX", self._meta, name, value)
+        schema, _, *secret = await self._writer.ask("HMGET", self._meta, *wanted)
+        if schema is None or int(schema) > SCHEMA_VERSION:
+            raise StoreUnusable("store_schema_newer", f"{self._where}: written by a newer release")
+        if secret and secret[0] != self._secret:
+            # A process that started after a loss of all data made another one before we could put ours back.
+            event(logger, logging.ERROR, "store_secret_conflict", advice="restart the replicas, set store.secret")
+
+    async def _warn_of_eviction(self) -> None:
+        policy = (await self._writer.ask("INFO", "memory")).get("maxmemory_policy", "")
+        if str(policy).startswith("allkeys-"):
+            event(logger, logging.WARNING, "store_may_evict", policy=policy, advice="use noeviction or volatile-*")
+        self._warned = True
+
+    async def _inspect(self) -> _Server:
+        """Who answers the reader; StoreError unless it is a master that takes writes."""
+        seconds, microseconds = await self._reader.ask("TIME")
+        now_ms = seconds * 1000 + microseconds // 1000
+        async with self._reader.pipeline(transaction=False) as pipe:
+            pipe.execute_command("INFO", "server")
+            pipe.execute_command("ROLE")
+            pipe.execute_command("HMGET", self._meta, "epoch")
+            pipe.execute_command("ZREMRANGEBYSCORE", self._pods, "-inf", now_ms - LEASE_MS)
+            pipe.execute_command("ZADD", self._pods, now_ms, self._pod)
+            *answers, heartbeat = await pipe.execute(raise_on_error=False)
+        # A full server refuses logouts, but what it knows is still all there is to know (DESIGN, pinned numbers).
+        raise_first(answers if isinstance(heartbeat, OutOfMemoryError) else [*answers, heartbeat])
+        info, role, (epoch,), _ = answers
+        if role[0] not in {b"master", "master"}:
+            raise StoreError("store_not_master", f"{self._where}: not a master")
+        return _Server(info["run_id"], epoch)
+
+    async def _look(self, after: bytes | None) -> tuple[_Log, list[Any]]:
+        """The state of the log and, at the same moment, what stands `after` a position."""
+        async with self._reader.pipeline(transaction=True) as pipe:
+            pipe.execute_command("EXISTS", self._log)
+            if after is not None:
+                pipe.execute_command("XREAD", "COUNT", PAGE, "STREAMS", self._log, after)
+            pipe.execute_command("XINFO STREAM", self._log)
+            exists, *read, info = await pipe.execute(raise_on_error=False)
+        if exists == 0:  # nothing was ever appended, or the log is gone; XINFO is an error then
+            return _Log(_START, 0), []
+        raise_first([exists, *read, info])
+        return _Log(info["last-generated-id"], info.get("entries-added")), _entries_of(read[0]) if read else []
+
+    async def _checked_read(self, position: _Position) -> list[Any]:
+        """Read without waiting, and make sure that nothing was lost up to here."""
+        log, page = await self._look(after=position.log.last)
+        if await self._inspect() != position.server:
+            raise StoreError("store_replaced", f"{self._where}: another server or another data set answers")
+        if len(page) < PAGE:  # else there is more to read before the counts can agree
+            if log != _moved(position.log, page):
+                raise StoreError("log_gap", f"{self._where}: the log has lost entries")
+            self._next_check = self._boot() + CHECK_S
+        return page
+
+    async def _first_live(self, now: float) -> bytes | None:
+        """Id of the oldest entry that has not expired; None when there is nothing to trim."""
+        first, expired = b"-", False
+        last = None
+        for _ in range(PRUNE_PAGES):
+            page = await self._writer.ask("XRANGE", self._log, first, "+", "COUNT", PAGE)
+            for entry_id, fields in page:
+                last = entry_id
+                if any(each.expires > now for each in self._unpack([(entry_id, fields)])):
+                    return entry_id if expired else None
+                expired = True
+            if len(page) < PAGE:
+                break
+            first = b"(" + page[-1][0]
+        return last
+
+    def _unpack(self, page: Sequence[Any]) -> list[Revocation]:
+        return self._entries.unpack(fields.get(b"e", b"") for _, fields in page)
+
+    async def _connected(self, connection: AbstractConnection) -> None:
+        """Count the reader's connections: the library replaces a lost one without a word."""
+        self._connections += 1
+        await connection.on_connect()
+
+
+def _entries_of(answer: Any) -> list[Any]:
+    """The entries in the answer to XREAD of one stream."""
+    return list(answer[0][1]) if answer else []
+
+
+def _moved(log: _Log, page: Sequence[Any]) -> _Log:
+    """Where a log stands after these entries, if nothing else happened to it."""
+    added = None if log.added is None else log.added + len(page)
+    return _Log(page[-1][0] if page else log.last, added)

@@ -1,0 +1,257 @@
+"""The store in one SQLite file, for one pod; `SqliteStore(None)` keeps it in memory, for trials.
+
+One connection in one thread, so that nothing blocks the event loop and no two writes meet. WAL with synchronous=FULL:
+a commit is on the disk when it returns (NORMAL may lose committed transactions on power loss). Writes commit in groups.
+Other processes on the same file are followed by polling; they must be on the same machine, and the file never on NFS.
+
+A file that is not ours, or of a newer schema, is refused before anything is written to it.
+"""
+
+import asyncio
+import contextlib
+import os
+import secrets
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ParamSpec, TypeVar
+
+from sidecar import clock
+from sidecar.core.identity import BoundSession
+from sidecar.core.revocation import Revocation
+from sidecar.stores.group_commit import GroupCommit
+from sidecar.stores.interface import PAGE, WAIT_S, Batch, StoreError, StoreUnusable
+from sidecar.stores.packing import Entries, pack_binding, unpack_binding
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+POLL_S = 0.05  # for what other processes append; our own appends wake `follow` at once
+BUSY_S = 0.5  # how long a write waits for another process's write
+TIMEOUT_S = 2.0  # a disk that hangs fails the call; the thread may still be in it
+PRUNE_PAGES = 20
+
+APPLICATION_ID = 0x4C475343  # "LGSC", in the file's header
+SCHEMA_VERSION = 1
+SCHEMA = f"""
+    BEGIN IMMEDIATE;
+    CREATE TABLE IF NOT EXISTS log (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT, entry BLOB NOT NULL, expires INTEGER NOT NULL);
+    CREATE TABLE IF NOT EXISTS binding (
+        credential BLOB PRIMARY KEY, session BLOB NOT NULL, expires INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE INDEX IF NOT EXISTS binding_expires ON binding (expires);
+    CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+    PRAGMA application_id = {APPLICATION_ID};
+    PRAGMA user_version = {SCHEMA_VERSION};
+    COMMIT;
+"""
+
+# By primary result code, which is stable; the text of an error is not.
+_REASONS = {
+    sqlite3.SQLITE_BUSY: (StoreError, "store_locked", "locked by another process"),
+    sqlite3.SQLITE_LOCKED: (StoreError, "store_locked", "locked by another process"),
+    sqlite3.SQLITE_FULL: (StoreError, "store_full", "disk full"),
+    sqlite3.SQLITE_IOERR: (StoreError, "store_io", "the disk failed to read or write"),
+    sqlite3.SQLITE_NOTADB: (StoreUnusable, "store_not_a_database", "not a database"),
+    sqlite3.SQLITE_CORRUPT: (StoreUnusable, "store_corrupt", "the database is damaged"),
+    sqlite3.SQLITE_READONLY: (StoreUnusable, "store_read_only", "the file or its folder is read-only"),
+    sqlite3.SQLITE_PERM: (StoreUnusable, "store_read_only", "the file or its folder may not be written"),
+    sqlite3.SQLITE_CANTOPEN: (StoreUnusable, "store_unwritable", "cannot be opened or created"),
+}
+_OTHER = (StoreError, "store_failed", "the database refused")
+
+Statement = tuple[str, tuple[Any, ...]]
+
+
+class SqliteStore:
+    """`Store` on one file. See `stores/interface.py` for what each method promises."""
+
+    def __init__(self, path: str | None, *, wall: Callable[[], float] = clock.wall) -> None:
+        self._path = path
+        self._wall = wall
+        self._thread: ThreadPoolExecutor | None = None
+        self._database: _Database | None = None
+        self._commits = GroupCommit(self._commit)
+        self._entries = Entries()
+        self._cursor = 0
+        self._news = asyncio.Event()  # set by our own appends
+
+    def __repr__(self) -> str:
+        return f"<SqliteStore {self._path or 'in memory'}>"
+
+    async def open(self) -> None:
+        if self._database is not None:
+            return
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite")
+        self._database = await self._in_thread(_Database, self._path)
+
+    async def aclose(self) -> None:
+        database, self._database = self._database, None
+        if database is not None:
+            await self._in_thread(database.close)
+        if self._thread is not None:
+            self._thread.shutdown(wait=False)
+            self._thread = None
+
+    async def secret(self) -> bytes:
+        return await self._in_thread(self._opened.secret)
+
+    def use_key(self, key_id: int) -> None:
+        self._entries.use_key(key_id)
+
+    async def append(self, revocations: Sequence[Revocation]) -> None:
+        insert = "INSERT INTO log (entry, expires) VALUES (?, ?)"
+        await self._commits.add([(insert, (self._entries.pack(each), each.expires)) for each in revocations])
+        self._news.set()
+
+    async def snapshot(self) -> AsyncIterator[Sequence[Revocation]]:
+        self._cursor = 0
+        complete = False
+        while not complete:
+            page, complete = await self._next()
+            yield page
+
+    async def follow(self) -> Batch:
+        for _ in range(round(WAIT_S / POLL_S)):
+            self._news.clear()
+            batch = await self._next()
+            if batch.revocations or not batch.complete:
+                return batch
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(POLL_S):  # wait_for of Python 3.11 may swallow a cancellation
+                    await self._news.wait()
+        return await self._next()
+
+    async def prune(self) -> None:
+        for _ in range(PRUNE_PAGES):
+            if not await self._in_thread(self._opened.prune, self._wall()):
+                return
+
+    async def get_binding(self, credential: bytes) -> BoundSession | None:
+        value = await self._in_thread(self._opened.binding, credential, self._wall())
+        return None if value is None else unpack_binding(value)
+
+    async def put_binding(self, credential: bytes, session: BoundSession, ttl: int) -> None:
+        replace = "REPLACE INTO binding (credential, session, expires) VALUES (?, ?, ?)"
+        await self._commits.add([(replace, (credential, pack_binding(session), int(self._wall()) + ttl + 1))])
+
+    async def delete_binding(self, credential: bytes) -> None:
+        await self._commits.add([("DELETE FROM binding WHERE credential = ?", (credential,))])
+
+    async def _next(self) -> Batch:
+        rows = await self._in_thread(self._opened.log_after, self._cursor)
+        if rows:
+            self._cursor = rows[-1][0]
+        return Batch(self._entries.unpack(entry for _, entry in rows), complete=len(rows) < PAGE)
+
+    async def _commit(self, statements: Sequence[Statement]) -> None:
+        await self._in_thread(self._opened.commit, statements)
+
+    @property
+    def _opened(self) -> "_Database":
+        if self._database is None:
+            raise StoreError("store_closed", "the store is not open")
+        return self._database
+
+    async def _in_thread(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        if self._thread is None:
+            raise StoreError("store_closed", "the store is not open")
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                return await asyncio.wrap_future(self._thread.submit(call, *args, **kwargs))
+        except TimeoutError:
+            raise StoreError("store_timeout", f"{self._path}: the disk does not answer") from None
+
+
+class _Database:
+    """The file, as seen from the one thread that touches it."""
+
+    def __init__(self, path: str | None) -> None:
+        self._path = path
+        with self._errors():
+            if path is not None:
+                # Readable by its owner only: it holds the digest secret. SQLite gives its side files the same mode.
+                os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            self._connection = sqlite3.connect(path or ":memory:", timeout=BUSY_S, isolation_level=None)
+            try:
+                self._prepare()
+            except BaseException:
+                self._connection.close()
+                raise
+
+    def close(self) -> None:
+        with self._errors():
+            self._connection.close()
+
+    def commit(self, statements: Sequence[Statement]) -> None:
+        """All of them, durable, or none."""
+        with self._errors(), self._transaction() as connection:
+            for sql, values in statements:
+                connection.execute(sql, values)
+
+    def log_after(self, cursor: int) -> list[tuple[int, bytes]]:
+        with self._errors():
+            sql = "SELECT seq, entry FROM log WHERE seq > ? ORDER BY seq LIMIT ?"
+            return self._connection.execute(sql, (cursor, PAGE)).fetchall()
+
+    def binding(self, credential: bytes, now: float) -> bytes | None:
+        with self._errors():
+            sql = "SELECT session FROM binding WHERE credential = ? AND expires > ?"
+            row = self._connection.execute(sql, (credential, now)).fetchone()
+            return None if row is None else row[0]
+
+    def secret(self) -> bytes:
+        with self._errors(), self._transaction() as connection:
+            connection.execute("INSERT OR IGNORE INTO meta VALUES ('secret', ?)", (secrets.token_bytes(32),))
+            return bytes(connection.execute("SELECT value FROM meta WHERE name = 'secret'").fetchone()[0])
+
+    def prune(self, now: float) -> int:
+        """Drop at most a page of each kind, and say how many that were.
+
+        The log loses only its oldest end, up to the first entry that is live: no scan, and no order to keep.
+        """
+        log = """DELETE FROM log WHERE seq IN (SELECT seq FROM log WHERE seq <
+                 ifnull((SELECT seq FROM log WHERE expires > ? ORDER BY seq LIMIT 1), 9223372036854775807) LIMIT ?)"""
+        bindings = """DELETE FROM binding WHERE credential IN
+                      (SELECT credential FROM binding WHERE expires <= ? LIMIT ?)"""
+        with self._errors(), self._transaction() as connection:
+            return sum(connection.execute(sql, (now, PAGE)).rowcount for sql in (log, bindings))
+
+    def _prepare(self) -> None:
+        if self._pragma("application_id") != APPLICATION_ID and self._has_tables():
+            raise StoreUnusable("store_foreign", f"{self._path}: a database of another program")
+        if (version := self._pragma("user_version")) > SCHEMA_VERSION:
+            raise StoreUnusable("store_schema_newer", f"{self._path}: written by a newer release (schema {version})")
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = FULL")
+        self._connection.executescript(SCHEMA)  # writes in any case, so that a read-only file is found out here
+
+    def _pragma(self, name: str) -> int:
+        return int(self._connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+    def _has_tables(self) -> bool:
+        return self._connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is not None
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield self._connection
+            self._connection.execute("COMMIT")
+        finally:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StoreUnusable("store_unwritable", f"{self._path}: {error.strerror}") from error
+        except sqlite3.Error as error:
+            code = getattr(error, "sqlite_errorcode", None)
+            if code is None:
+                raise  # misuse of the module, a defect of ours and not a state of the file
+            kind, reason, text = _REASONS.get(code & 0xFF, _OTHER)
+            raise kind(reason, f"{self._path}: {text}") from error

@@ -1,0 +1,181 @@
+"""Settings that contradict each other, and settings that are legal but worth a warning."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sidecar.config.load import load_all
+
+if TYPE_CHECKING:
+    from conftest import Problems
+
+UPSTREAM = "upstream: {url: http://127.0.0.1:8080}\n"
+PROVIDERS = "providers: [{issuer: https://idp.example.com, client_id: app}]\n"
+BIND = "session: {bind: [{from: token, cookie: id_token}]}\n"
+GOOD = UPSTREAM + PROVIDERS + BIND
+SECRET = "client_secret: {env: SECRET}"
+ENVIRON = {"SECRET": "sixteen bytes or more"}
+
+
+def _provider(keys: str) -> str:
+    return f"{UPSTREAM}{BIND}providers: [{{client_id: app, {keys}}}]\n"
+
+
+def _session(keys: str) -> str:
+    return f"{UPSTREAM}{PROVIDERS}session: {{{keys}}}\n"
+
+
+ISSUER = "issuer: https://idp.example.com"
+TOKEN_ENDPOINT = "{from: token_endpoint, callback: /cb}"
+
+CONTRADICTIONS = [
+    # text, path, words
+    (_session("bind: []"), "session.bind", "no binder"),
+    (UPSTREAM + PROVIDERS, "session.bind", "no binder"),
+    (GOOD + "enforcement: {action: redirect}", "enforcement.action", "redirect needs login_url"),
+    (
+        GOOD + "enforcement: {routes: [{path: /x, action: redirect}]}",
+        "enforcement.routes[0].action",
+        "redirect needs login_url",
+    ),
+    (
+        GOOD + "enforcement: {routes: [{path: /x, action: strip, login_url: /l}]}",
+        "enforcement.routes[0].login_url",
+        "strip never redirects",
+    ),
+    (
+        GOOD + "enforcement: {routes: [{path: /x, action: allow}, {path: /x, methods: [GET], action: strip}]}",
+        "enforcement.routes[1]",
+        "the route never counts",
+    ),
+    (
+        GOOD + "enforcement: {routes: [{path: /_sidecar/x, action: allow}]}",
+        "enforcement.routes[0].path",
+        "belongs to the sidecar",
+    ),
+    (GOOD + "logout: {app_paths: [/_sidecar/logout]}", "logout.app_paths[0]", "belongs to the sidecar"),
+    (_provider("issuer: http://idp.example.com"), "providers[0].issuer", "http beyond loopback"),
+    (_provider("issuer: http://127.0.0.1.example.com"), "providers[0].issuer", "http beyond loopback"),
+    (_provider(f"{ISSUER}, jwks_uri: http://idp.example.com/k"), "providers[0].jwks_uri", "http beyond loopback"),
+    (_provider(f"{ISSUER}, internal_url: http://idp:8080"), "providers[0].internal_url", "http beyond loopback"),
+    (GOOD + "public_url: http://app.example.com", "public_url", "http beyond loopback"),
+    (
+        _provider(f"{ISSUER}, jwks_uri: https://a/k, jwks_file: /k"),
+        "providers[0].jwks_file",
+        "keys come from one place",
+    ),
+    (_provider(f"{ISSUER}, algorithms: [HS256]"), "providers[0].algorithms", "HS256 needs the client's secret"),
+    (
+        f"{UPSTREAM}{BIND}providers: [{{{ISSUER}, client_id: a}}, {{{ISSUER}, client_id: b}}]",
+        "providers[1].issuer",
+        "two providers with the same issuer; expected each issuer once",
+    ),
+    (
+        f"{UPSTREAM}{BIND}providers: [{{{ISSUER}, client_id: a, name: n}}, {{name: n, issuer: https://b, client_id: a}}]",
+        "providers[1].name",
+        "two providers with the same name",
+    ),
+    (GOOD + "store: {fresh: 5s, grace: 3s}", "store.grace", "grace is shorter than fresh"),
+    (GOOD + "store: {fresh: 2m}", "store.grace", "grace is shorter than fresh"),
+    (GOOD + "control: {relay_listen: 0.0.0.0:4183}", "control.relay_listen", "the relay listens beyond loopback"),
+    (GOOD + "control: {relay_listen: host:4183}", "control.relay_listen", "the relay listens beyond loopback"),
+    (GOOD + "ops: {listen: 0.0.0.0:4180}", "ops.listen", "two listeners on one address"),
+    (GOOD + "ops: {listen: 127.0.0.1:4180}", "ops.listen", "two listeners on one address"),
+    (GOOD + "control: {relay_listen: localhost:4181}", "control.relay_listen", "two listeners on one address"),
+    (GOOD + "listen: unix:/a\nops: {listen: unix:/a}", "ops.listen", "two listeners on one address"),
+    (GOOD + "listen: 127.0.0.1:8080", "upstream.url", "the sidecar would forward to itself"),
+    (GOOD + "listen: 0.0.0.0:8080", "upstream.url", "the sidecar would forward to itself"),
+    (_session(f"bind: [{TOKEN_ENDPOINT}]"), "session.bind[0]", "needs to know the app's credential"),
+    (
+        _session(f"bind: [{TOKEN_ENDPOINT}, {TOKEN_ENDPOINT}], credentials: [{{cookie: a}}]"),
+        "session.bind[1]",
+        "the same entry twice",
+    ),
+    (
+        _session("bind: [{from: token, cookie: a}], credentials: [{cookie: a}, {cookie: a}]"),
+        "session.credentials[1]",
+        "the same entry twice",
+    ),
+    (
+        _session("bind: [{from: token_endpoint, callback: /_sidecar}], credentials: [{cookie: a}]"),
+        "session.bind[0].callback",
+        "belongs to the sidecar",
+    ),
+    (GOOD + "store: {secret: {env: SHORT}}", "store.secret", "the secret is too short; expected at least 16 bytes"),
+]
+
+
+@pytest.mark.parametrize(("text", "path", "words"), CONTRADICTIONS)
+def test_a_contradiction_is_found_once_with_its_line(problems: "Problems", text: str, path: str, words: str) -> None:
+    (problem,) = problems(text, {"SHORT": "fifteen bytes .", **ENVIRON})
+    assert problem.path == path
+    assert words in problem.headline()
+    assert problem.frame or path == "session.bind"
+
+
+LEGAL = [
+    GOOD + "store: {fresh: 1s, grace: 3s}",
+    GOOD + "store: {fresh: 3s, grace: 3s}",
+    _provider("issuer: http://idp.example.com, allow_http: true"),
+    _provider("issuer: http://idp.example.com, allow_http: true") + "public_url: http://app.example.com",
+    _provider("issuer: http://127.0.0.1:9000"),
+    _provider("issuer: http://localhost:9000/realms/x"),
+    _provider("issuer: 'http://[::1]:9000'"),
+    _provider(f"{ISSUER}, jwks_uri: http://127.0.0.1:9000/keys"),
+    _provider(f"{ISSUER}, jwks_file: /keys.json"),
+    _provider(f"{ISSUER}, algorithms: [HS256], {SECRET}"),
+    GOOD + "public_url: http://127.0.0.1:4180",
+    GOOD + "control: {relay_listen: unix:/run/relay.sock}",
+    GOOD + "control: {relay_listen: '[::1]:4183'}",
+    GOOD + "listen: 127.0.0.1:0\nops: {listen: 127.0.0.1:0}\ncontrol: {relay_listen: 127.0.0.1:0}",
+    GOOD + "listen: 127.0.0.1:1\nops: {listen: '[::1]:1'}",
+    GOOD + "enforcement: {action: redirect, login_url: /login}",
+    GOOD + "enforcement: {login_url: /login, routes: [{path: /x, action: redirect}]}",
+    GOOD + "enforcement: {routes: [{path: /x, methods: [GET], action: allow}, {path: /x, action: strip}]}",
+    _session(f"bind: [{TOKEN_ENDPOINT}], credentials: [{{cookie: a}}]"),
+    _session("bind: [{from: token, header: X-Token, audiences: [other]}]"),
+]
+
+
+@pytest.mark.parametrize("text", LEGAL)
+def test_what_is_legal_is_accepted(problems: "Problems", text: str) -> None:
+    assert [problem.headline() for problem in problems(text, ENVIRON)] == []
+
+
+WARNINGS = [
+    (GOOD + "store: {on_stale: fail_open}", "store.on_stale", "logged out may be served"),
+    (GOOD + "store: {url: 'sqlite://'}", "store.url", "in memory"),
+    (GOOD + "store: {url: 'redis://h'}", "store.url", "whoever reads Redis can test guesses"),
+    (GOOD + "trusted_proxies: [0.0.0.0/0]", "trusted_proxies[0]", "everybody may claim any address"),
+    (_provider(f"{ISSUER}, {SECRET}"), "providers[0].client_secret", "client_secret is not used"),
+    (_session(f"bind: [{TOKEN_ENDPOINT}], credentials: [{{header: a}}]"), "session.credentials", "stays unbound"),
+    (GOOD + "enforcement: {routes: [{path: /*, action: allow}]}", "enforcement.routes[0]", "everything unjudged"),
+]
+
+
+@pytest.mark.parametrize(("text", "path", "words"), WARNINGS)
+def test_what_works_unlike_most_expect_is_a_warning(
+    write: Callable[[str], str], text: str, path: str, words: str
+) -> None:
+    (warning,) = load_all(write(text), ENVIRON).warnings
+    assert warning.path == path
+    assert words in warning.headline()
+
+
+def test_an_ordinary_file_has_no_warning(write: Callable[[str], str]) -> None:
+    assert load_all(write(GOOD), {}).warnings == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        GOOD + "enforcement: {action: redirect, login_ulr: /login}",
+        _provider(f"{ISSUER}, algorithms: [HS256], client_secret: {{env: NOPE}}"),
+        _provider("issuer: http://idp.example.com, allow_http: yes"),
+        GOOD + "store: {fresh: 5s, grace: 3 s}",
+        _session("bind: [{from: tokn, cookie: a}]"),
+    ],
+)
+def test_the_echo_of_a_fault_is_not_a_second_fault(problems: "Problems", text: str) -> None:
+    assert len(problems(text)) == 1

