@@ -31,7 +31,7 @@ lint: .venv/.test
 	$(BIN)/mypy
 
 bench: .venv/.test
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python -m benchmarks.run
 
 clean:
 	rm -rf .venv

@@ -157,8 +157,8 @@ def is_session_revoked(session: BoundSession, cutoff: Callable[[bytes], int | No
 
 def cutoff_of(session: BoundSession, cutoff: Callable[[bytes], int | None]) -> int:
     """Until when a dead session's credentials are revoked: the latest word about it, at least its own login."""
-    found = [until for until in (cutoff(session.own), cutoff(session.sub or b"")) if until is not None]
-    return max(found, default=session.login_time)
+    digests = [digest for digest in (session.own, session.sub) if digest is not None]
+    return max((until for until in map(cutoff, digests) if until is not None), default=session.login_time)
 
 
 def _is_too_old(sessions: Sequence[BoundSession], oldest: float) -> bool:

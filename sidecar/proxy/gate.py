@@ -13,7 +13,7 @@ from typing import Final
 from urllib.parse import parse_qsl
 
 from sidecar import clock, log
-from sidecar.bindings.directory import UNKNOWN, Directory
+from sidecar.bindings.directory import Directory
 from sidecar.bindings.logins import LoginRefused, Logins
 from sidecar.core import verdict as rules
 from sidecar.core.freshness import Freshness
@@ -244,9 +244,8 @@ class Gate:
         """A revocation changed the replica: cut what flows, and revoke the credentials of the session as well."""
         self._epoch += 1
         self._live.revoked(revocation)
-        for credential in self._directory.credentials_of(revocation.digest):
-            session = self._directory.cached(credential)
-            if session is not None and session is not UNKNOWN and covers(revocation, session):
+        for credential, session in self._directory.bindings_of(revocation.digest):
+            if covers(revocation, session):
                 self._revoke_credential(credential, revocation.cutoff)
 
     def is_revoked(self, judgement: Judgement) -> bool:

@@ -53,7 +53,7 @@ class Teacher:
         if joined is not None and not credentials:
             # The app keeps the cookie that the browser had before the login.
             credentials = list(self._identifier.presented(request).credentials)
-        if is_unverified and (joined is not None or cookies):
+        if is_unverified:  # the cookie, new or kept, would be a session that no logout reaches
             return Lesson(None, (), (), "token_endpoint", is_unverified=True)
         if not credentials or (session is None and not tokens):
             return None

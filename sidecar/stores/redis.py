@@ -23,7 +23,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import OutOfMemoryError
 
 from sidecar import clock
 from sidecar.core.identity import BoundSession
@@ -184,11 +183,8 @@ class RedisStore:
     # Parts of the above
 
     async def _commit(self, entries: Sequence[bytes]) -> None:
-        # MULTI: all or nothing. `raise_on_error` would repeat the entries in the error's text.
-        async with self._writer.pipeline(transaction=True) as pipe:
-            for entry in entries:
-                pipe.execute_command("XADD", self._log, "*", "e", entry)
-            raise_first(await pipe.execute(raise_on_error=False))
+        commands = [("XADD", self._log, "*", "e", entry) for entry in entries]
+        raise_first(await self._writer.ask_all(*commands, transaction=True))  # MULTI: all or nothing
 
     async def _keep_meta(self) -> None:
         """Make sure that schema, epoch and secret are there, and that the schema is one of ours.
@@ -219,15 +215,18 @@ class RedisStore:
         """Who answers the reader; StoreError unless it is a master that takes writes."""
         seconds, microseconds = await self._reader.ask("TIME")
         now_ms = seconds * 1000 + microseconds // 1000
-        async with self._reader.pipeline(transaction=False) as pipe:
-            pipe.execute_command("INFO", "server")
-            pipe.execute_command("ROLE")
-            pipe.execute_command("HMGET", self._meta, "epoch")
-            pipe.execute_command("ZREMRANGEBYSCORE", self._pods, "-inf", now_ms - LEASE_MS)
-            pipe.execute_command("ZADD", self._pods, now_ms, self._pod)
-            *answers, heartbeat = await pipe.execute(raise_on_error=False)
+        *answers, heartbeat = await self._reader.ask_all(
+            ("INFO", "server"),
+            ("ROLE",),
+            ("HMGET", self._meta, "epoch"),
+            ("ZREMRANGEBYSCORE", self._pods, "-inf", now_ms - LEASE_MS),
+            ("ZADD", self._pods, now_ms, self._pod),
+            transaction=False,
+        )
+        raise_first(answers)
         # A full server refuses logouts, but what it knows is still all there is to know (DESIGN, pinned numbers).
-        raise_first(answers if isinstance(heartbeat, OutOfMemoryError) else [*answers, heartbeat])
+        if isinstance(heartbeat, StoreError) and heartbeat.reason != "store_full":
+            raise heartbeat
         info, role, (epoch,), _ = answers
         if role[0] not in {b"master", "master"}:
             raise StoreError("store_not_master", f"{self._where}: not a master")
@@ -235,16 +234,13 @@ class RedisStore:
 
     async def _look(self, after: bytes | None) -> tuple[_Log, list[Any]]:
         """The state of the log and, at the same moment, what stands `after` a position."""
-        async with self._reader.pipeline(transaction=True) as pipe:
-            pipe.execute_command("EXISTS", self._log)
-            if after is not None:
-                pipe.execute_command("XREAD", "COUNT", PAGE, "STREAMS", self._log, after)
-            pipe.execute_command("XINFO STREAM", self._log)
-            exists, *read, info = await pipe.execute(raise_on_error=False)
+        read = [] if after is None else [("XREAD", "COUNT", PAGE, "STREAMS", self._log, after)]
+        commands = [("EXISTS", self._log), *read, ("XINFO STREAM", self._log)]
+        exists, *found, info = await self._reader.ask_all(*commands, transaction=True)
         if exists == 0:  # nothing was ever appended, or the log is gone; XINFO is an error then
             return _Log(_START, 0), []
-        raise_first([exists, *read, info])
-        return _Log(info["last-generated-id"], info.get("entries-added")), _entries_of(read[0]) if read else []
+        raise_first([exists, *found, info])
+        return _Log(info["last-generated-id"], info.get("entries-added")), _entries_of(*found)
 
     async def _checked_read(self, position: _Position) -> list[Any]:
         """Read without waiting, and make sure that nothing was lost up to here."""
@@ -282,7 +278,7 @@ class RedisStore:
         await connection.on_connect()
 
 
-def _entries_of(answer: Any) -> list[Any]:
+def _entries_of(answer: Any = None) -> list[Any]:
     """The entries in the answer to XREAD of one stream."""
     return list(answer[0][1]) if answer else []
 

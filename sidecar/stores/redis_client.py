@@ -6,13 +6,12 @@ hung server holds a caller for a minute (reference state.md section 7).
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from redis import exceptions as errors
 from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.client import Pipeline
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -80,33 +79,52 @@ class Client:
         """Run one command."""
         with self._errors():
             async with asyncio.timeout(self._deadline_s):
-                return await self._redis.execute_command(*words)  # type: ignore[no-untyped-call]
+                with _cancellable():
+                    return await self._redis.execute_command(*words)  # type: ignore[no-untyped-call]
 
-    @contextlib.asynccontextmanager
-    async def pipeline(self, *, transaction: bool) -> AsyncIterator[Pipeline]:
-        """Run several commands in one round trip. Execute with `raise_on_error=False`, then `raise_first`.
-
-        The library's own raising repeats the commands, and what they hold, in the error's text.
-        """
+    async def ask_all(self, *commands: Sequence[Any], transaction: bool) -> list[Any]:
+        """Run several commands in one round trip. A refused one has its StoreError as its answer."""
         with self._errors():
             async with asyncio.timeout(self._deadline_s), self._redis.pipeline(transaction=transaction) as pipe:
-                yield pipe
+                for words in commands:
+                    pipe.execute_command(*words)
+                with _cancellable():
+                    answers = await pipe.execute(raise_on_error=False)
+        return [self._translated(answer) if isinstance(answer, Exception) else answer for answer in answers]
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
         try:
             yield
         except (errors.RedisError, OSError) as error:
-            reason = next(reason for kind, reason in _REASONS if isinstance(error, kind))
-            # The text of a network error helps the operator; that of others may repeat what was sent.
-            detail = str(error) if reason in {"store_unavailable", "store_timeout"} else type(error).__name__
-            raise StoreError(reason, f"{self._place}: {detail}") from None
+            # Without the cause: the library repeats the commands, and what they hold, in some texts.
+            raise self._translated(error) from None
+
+    def _translated(self, error: Exception) -> StoreError:
+        reason = next(reason for kind, reason in _REASONS if isinstance(error, kind))
+        # The text of a network error helps the operator and holds nothing else.
+        detail = str(error) if reason in {"store_unavailable", "store_timeout"} else type(error).__name__
+        return StoreError(reason, f"{self._place}: {detail}")
+
+
+@contextlib.contextmanager
+def _cancellable() -> Iterator[None]:
+    """Raise a cancellation that the library has lost.
+
+    It sends inside `asyncio.wait_for`, which before Python 3.12 drops a cancellation that arrives together with its
+    result. Without this a task could not be ended, and a deadline would pass unnoticed.
+    """
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
+    yield
+    if task and task.cancelling() > before:
+        raise asyncio.CancelledError
 
 
 def raise_first(answers: Sequence[Any]) -> None:
-    """Raise the first error among the answers of a pipeline."""
+    """Raise the first refusal among the answers of `ask_all`."""
     for answer in answers:
-        if isinstance(answer, Exception):
+        if isinstance(answer, StoreError):
             raise answer
 
 

@@ -14,6 +14,7 @@ UPSTREAM = "upstream: {url: http://127.0.0.1:8080}\n"
 PROVIDERS = "providers: [{issuer: https://idp.example.com, client_id: app}]\n"
 BIND = "session: {bind: [{from: token, cookie: id_token}]}\n"
 GOOD = UPSTREAM + PROVIDERS + BIND
+GOOD_LESS_PROVIDERS = f"{UPSTREAM}{BIND}providers: "
 SECRET = "client_secret: {env: SECRET}"
 ENVIRON = {"SECRET": "sixteen bytes or more"}
 
@@ -72,7 +73,7 @@ CONTRADICTIONS = [
         "two providers with the same issuer; expected each issuer once",
     ),
     (
-        f"{UPSTREAM}{BIND}providers: [{{{ISSUER}, client_id: a, name: n}}, {{name: n, issuer: https://b, client_id: a}}]",
+        f"{GOOD_LESS_PROVIDERS}[{{{ISSUER}, client_id: a, name: n}}, {{issuer: https://b, client_id: b, name: n}}]",
         "providers[1].name",
         "two providers with the same name",
     ),

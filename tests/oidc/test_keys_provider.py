@@ -25,7 +25,7 @@ from sidecar.oidc import provider as provider_module
 from sidecar.oidc.discovery import read_metadata
 from sidecar.oidc.fetch import KeysUnavailable, client_session, fetch_json
 from sidecar.oidc.provider import COOL_DOWN_S, MAX_RETIRED, STALE_S, ProviderKeys
-from sidecar.oidc.source import DiscoverySource, FileSource, Source, UrlSource
+from sidecar.oidc.source import METADATA_MAX_AGE_S, DiscoverySource, FileSource, Source, UrlSource
 from sidecar.oidc.verifier import UnknownKey, Verifier
 
 OLD, NEW = RSAKey.generate_key(2048, {"kid": "old"}), RSAKey.generate_key(2048, {"kid": "new"})
@@ -153,6 +153,28 @@ async def test_a_slash_at_the_end_of_the_issuer_is_not_doubled(
     fake.metadata["issuer"] = fake.url + "/"
     keys, _ = over(DiscoverySource(session=session, issuer=fake.url + "/"))
     assert (await keys.metadata()).document["issuer"] == fake.url + "/"
+    assert fake.asked == ["/.well-known/openid-configuration", "/jwks"]
+
+
+async def test_metadata_is_kept_for_a_day_unless_the_keys_cannot_be_fetched(
+    fake: FakeProvider, session: aiohttp.ClientSession
+) -> None:
+    clock = Clock()
+    keys, _ = over(DiscoverySource(session=session, issuer=fake.url), now=clock)
+    discovery = "/.well-known/openid-configuration"
+    for _ in range(3):
+        await reload(keys)
+    assert (fake.count(discovery), fake.count("/jwks")) == (1, 3)
+
+    clock.now += METADATA_MAX_AGE_S
+    await reload(keys)
+    assert fake.count(discovery) == 2
+
+    fake.metadata["jwks_uri"] = f"{fake.url}/moved"  # and nobody told us
+    fake.answer = error_500
+    await reload(keys)
+    await reload(keys)
+    assert fake.asked[-2:] == [discovery, "/moved"]
 
 
 async def test_another_issuer_in_discovery_is_refused_and_both_are_named(
@@ -607,7 +629,7 @@ async def test_proxies_and_cookies_of_the_environment_are_ignored(
 ) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     fake.headers = {"Set-Cookie": "a=b"}
-    await fetch_json(session, f"{fake.url}/jwks", None)
+    await fetch_json(session, f"{fake.url}/jwks".replace("127.0.0.1", "localhost"), None)  # jars spare addresses
     assert not session.trust_env
     assert len(session.cookie_jar) == 0
 

@@ -16,7 +16,7 @@ from joserfc.jws import JWSRegistry
 from sidecar.core.logout_token import TokenError
 from sidecar.oidc.jwks import KeySet, import_keys
 from sidecar.oidc.provider import ProviderKeys
-from sidecar.oidc.signature import ALGORITHMS, MAX_TOKEN_CHARS, checked_algorithms
+from sidecar.oidc.signature import ALGORITHMS, checked_algorithms
 from sidecar.oidc.source import Loaded
 from sidecar.oidc.verifier import UnknownKey, Verifier, peek_issuer
 
@@ -112,7 +112,7 @@ STRUCTURE = [
     ("a full stop more", OK + ".", "malformed"),
     ("not ASCII", OK + "\u00e9", "malformed"),
     ("half a surrogate pair", OK + "\ud800", "malformed"),
-    ("too long", OK + "A" * MAX_TOKEN_CHARS, "malformed"),
+    ("too long", signed(b'{"alg":"RS256","kid":"k1"}', b'{"x":"' + b"x" * 49_000 + b'"}', RSA), "malformed"),
 ]
 
 

@@ -24,8 +24,11 @@ def restart(sidecar: Sidecar) -> None:
     sidecar.wait_until(sidecar.is_ready, "being ready again")
 
 
-def test_a_logout_survives_kill_9_on_sqlite(tmp_path: Path, browser: Browser) -> None:
+@pytest.mark.parametrize("secret", ["configured", "kept in the store"])
+def test_a_logout_survives_kill_9_on_sqlite(tmp_path: Path, browser: Browser, secret: str) -> None:
     cast = Cast(tmp_path)
+    if secret != "configured":
+        del cast.sidecar.config["store"]["secret"]
     with cast.running(), Browser() as other:
         browser.log_in(f"{cast.sidecar.url}/private", "alice")
         other.log_in(f"{cast.sidecar.url}/private", "alice")

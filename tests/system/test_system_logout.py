@@ -75,11 +75,12 @@ def test_the_app_alone_would_have_let_the_request_in(cast: Cast, browser: Browse
 
 
 def test_a_person_gets_a_page_that_says_what_happened_and_a_program_gets_a_problem(
-    cast: Cast, browser: Browser
+    cast: Cast, browser: Browser, other: Browser
 ) -> None:
     cast.provider.end(log_in(cast, browser, "dora"))
+    other.steal_cookies_from(browser)  # the first refusal takes the cookie out of the browser
     problem = browser.fetch(f"{cast.sidecar.url}/api/me")
-    page = browser.open(f"{cast.sidecar.url}/private")
+    page = other.open(f"{cast.sidecar.url}/private")
     assert problem.headers["Content-Type"] == "application/problem+json"
     assert problem.json()["status"] == 401
     assert page.status_code == 401

@@ -56,6 +56,16 @@ def test_a_stream_through_the_other_replica_is_cut(cast: Cast, browser: Browser)
             assert seconds_until_cut(ticks) < 1.0
 
 
+def test_replicas_without_a_configured_secret_agree_on_the_one_in_the_store(cast: Cast, browser: Browser) -> None:
+    for sidecar in cast.sidecars:
+        del sidecar.config["store"]["secret"]
+    with cast.running():
+        uid = log_in(cast, browser, "alice")
+        assert status(cast, browser, 1) == 200
+        cast.provider.end(uid)
+        wait_for(lambda: status(cast, browser, 1) == 401, "a refusal by the second replica")
+
+
 def test_a_replica_born_after_the_logout_knows_of_it(cast: Cast, browser: Browser) -> None:
     with cast.running(cast.provider, *cast.apps, cast.sidecar), Browser() as other:
         uid = log_in(cast, browser, "alice")

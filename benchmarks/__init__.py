@@ -1,0 +1,1 @@
+"""Measuring scripts, not part of the product."""
