@@ -97,7 +97,7 @@ class LogoutEndpoint:
             # Trap J5: whatever the bytes were, a provider gets 400 and the operator gets the fault.
             logger.exception("logout_fault")
             return self._refused(400, "server_error", SidecarError("internal_error", "see the log"), entry)
-        self._report("accepted", "ok", entry)
+        self._report("accepted", _oddity(entry) or "ok", entry)
         return answer(200)  # exactly 200 and empty: some providers take nothing else (case 2)
 
     async def _log_out(self, request: web.BaseRequest, entry: _Entry) -> None:
@@ -160,7 +160,10 @@ class LogoutEndpoint:
 
     def _refused(self, status: int, error: str, cause: SidecarError, entry: _Entry) -> web.Response:
         self._report("rejected" if error == "invalid_request" else "failed", cause.reason, entry)
-        return error_answer(status, error, f"{cause.reason}: {cause}")
+        response = error_answer(status, error, f"{cause.reason}: {cause}")
+        if isinstance(cause, BadForm):  # the rest of the body may still be on its way, or unreadable
+            response.force_close()
+        return response
 
     def _report(self, result: str, reason: str, entry: _Entry) -> None:
         """One log line and the metrics of one logout token (reference operations.md section 6)."""
@@ -226,6 +229,11 @@ def _identity(token: LogoutToken) -> bytes:
 
 def _short(digest: bytes) -> str:
     return digest.hex()[:12]
+
+
+def _oddity(entry: _Entry) -> str | None:
+    """What was legal about the token and still worth counting (cases 145 and 172)."""
+    return entry.token.notes[0] if entry.token and entry.token.notes else None
 
 
 def _unavailable_status(entry: _Entry) -> int:

@@ -17,6 +17,8 @@ from urllib.parse import unquote_to_bytes
 
 MAX_PAIRS = 300  # cookies in a line that is not plain; browsers keep 180 for a site
 MAX_CANDIDATES = 32  # a browser sends a handful; more is somebody hiding one among many
+MAX_BYTES = 128 * 1024  # of all candidates of a request; a browser keeps 4 KiB a cookie
+MAX_LAYERS = 4  # of encoding around a value; an app undoes one or two
 
 # `name=value` pairs that every stack reads alike: token names, no quotes, escapes, commas, percent signs or blanks.
 _TOKEN_BYTE = rb"[!#&'*+\-.^_`|~0-9A-Za-z]"  # without `$` (RFC 2109 attributes) and `%`
@@ -25,15 +27,26 @@ _PLAIN_COOKIES = re.compile(
     rb"%b+=%b(?:; ?%b+=%b)*" % (_TOKEN_BYTE, _PLAIN_VALUE, _TOKEN_BYTE, _PLAIN_VALUE)
 )  # `&-+` spans & ' ( ) * +
 
-_BLANKS = b" \t\r\n\x0b\x0c\x00"
-_UNICODE_BLANKS = re.compile(
-    rb"(?:\xc2[\x80-\xa0]|\xe1\x9a\x80|\xe2\x80[\x80-\x8f\xa8\xa9\xaf]|\xe2\x81\x9f|\xe3\x80\x80|\xef\xbb\xbf)+"
+# What some stack trims: everything up to the space (Java), what Unicode calls blank, in UTF-8 or Latin-1 (case 139).
+# Multi-byte blanks come first, and backwards for the end, so that each is read in one pass.
+_LEADING = re.compile(
+    rb"(?:[\x00-\x20\x80-\xa0]|\xc2[\x80-\xa0]|\xe1(?:\x9a\x80|\xa0\x8e)"
+    rb"|\xe2(?:\x80[\x80-\x8f\xa8\xa9\xaf]|\x81[\x9f\xa0])|\xe3\x80\x80|\xef\xbb\xbf)++"
 )
-_LATIN1_BLANKS = re.compile(rb"[\x80-\xa0]+")
+_TRAILING_BACKWARDS = re.compile(
+    rb"(?:[\x80-\xa0]\xc2|(?:\x80\x9a|\x8e\xa0)\xe1"
+    rb"|(?:[\x80-\x8f\xa8\xa9\xaf]\x80|[\x9f\xa0]\x81)\xe2|\x80\x80\xe3|\xbf\xbb\xef|[\x00-\x20\x80-\xa0])++"
+)
 _NOT_TOKEN = re.compile(rb"[^!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_ESCAPE = re.compile(rb"\\([0-3][0-7][0-7]|.)", re.DOTALL)
+_REPEATED_PERCENT = re.compile(rb"%(?:25)++")  # `%252525`: every layer of it at once, or a long one takes a pass each
+_OCTAL = re.compile(rb"\\([0-3][0-7][0-7])")
+_ESCAPED = re.compile(rb"\\(?![0-3][0-7][0-7])(.)", re.DOTALL)
+_PHP_BLANKS = bytes.maketrans(b"+", b" ")
 _PHP_UNDERSCORE = bytes.maketrans(b" .[", b"___")
-_VALUE_ENDS = (re.compile(rb"[;]"), re.compile(rb"[;,]"), re.compile(rb"[;,\s\"]"))
+_SPELLED_UNDERSCORE = rb"[_ .\[+]"
+_OPENING = re.compile(rb'[\x00-\x20"]++')
+_QUOTED = re.compile(rb'[\x00-\x20]*+("[^\\"]*+(?:\\.[^\\"]*+)*+")', re.DOTALL)
+_VALUE_ENDS = (re.compile(rb";"), re.compile(rb"[;,]"), re.compile(rb"[;,\s\"]"))
 _PATH_END = re.compile(rb"[;/]")
 _QUERY_END = re.compile(rb"[&;]")
 
@@ -52,7 +65,15 @@ NOTHING = Reading(())
 class Carriers:
     """Where the app looks for its session: the names declared in `session.credentials`."""
 
-    __slots__ = ("_cookie_names", "_cookie_search", "_path_search", "_query_search", "cookies", "headers")
+    __slots__ = (
+        "_cookie_names",
+        "_cookie_search",
+        "_longest_name",
+        "_path_search",
+        "_query_search",
+        "cookies",
+        "headers",
+    )
 
     def __init__(
         self,
@@ -63,11 +84,16 @@ class Carriers:
         headers: Iterable[str] = (),
     ) -> None:
         self.cookies = tuple(name.encode() for name in cookies)
-        self.headers = tuple(name.lower().encode() for name in headers)
+        # CGI-like app servers fold `_` to `-`, so either spelling of the declaration means both (reference case 17).
+        self.headers = tuple(name.lower().replace("_", "-").encode() for name in headers)
         self._cookie_names = frozenset(name.lower() for name in self.cookies)
-        self._cookie_search = _search(rb"(?:^|[^!#$&'*+\-.^_`|~0-9A-Za-z])", self._cookie_names)
-        self._path_search = _search(rb";", frozenset(name.lower().encode() for name in path_parameters))
-        self._query_search = _search(rb"(?:^|[?&;])", frozenset(name.lower().encode() for name in query_parameters))
+        self._longest_name = max(map(len, self.cookies), default=0)
+        # A blank is no token byte: no need to look for blanks before a cookie's name.
+        self._cookie_search = _search(rb"(?:^|[^!#$&'*+\-.^_`|~0-9A-Za-z])", self.cookies)
+        self._path_search = _search(rb";[\x00-\x20\x80-\xff]*+", (name.encode() for name in path_parameters))
+        self._query_search = _search(
+            rb"(?:^|[?&;])[\x00-\x20+\x80-\xff]*+", (name.encode() for name in query_parameters)
+        )
 
     def in_cookies(self, lines: Sequence[bytes]) -> Reading:
         """The candidates in all Cookie lines of a request (reference cases 133-161)."""
@@ -104,79 +130,95 @@ class Carriers:
         """The candidates in one declared header field: the value, and what follows a scheme such as `Bearer`."""
         found = _Found()
         found.add(value)
-        scheme, blank, rest = value.strip(_BLANKS).partition(b" ")
-        if blank and scheme.isalpha():
-            found.add(rest)
+        parts = value.split(None, 1)  # any run of blanks or tabs ends the scheme
+        if len(parts) == 2 and parts[0].isalpha():
+            found.add(parts[1])
         return found.reading()
 
     def is_cookie(self, name: bytes) -> bool:
         """Whether some app would take this cookie name for a declared one."""
-        return not self._cookie_names.isdisjoint(_name_readings(name))
+        return not self._cookie_names.isdisjoint(name_readings(name))
 
     def _plain(self, line: bytes) -> Reading:
-        found = _Found()
+        names = self._cookie_names
+        values: dict[bytes, None] = {}  # a plain value is canonical as it is
         for pair in line.split(b";"):
             name, _, value = pair.partition(b"=")
-            if name.strip(b" ").lower() in self._cookie_names:
-                found.add(value)
-        # PHP folds `.` to `_` in names; a plain header may still need that reading.
-        if b"." in line and not found.values:
-            self._read_line(line, found)
-        return found.reading()
+            name = name.lstrip(b" ").lower()
+            if value and (name in names or ((b"." in name or b"+" in name) and _php_name(name) in names)):
+                values[value] = None
+        return Reading(tuple(values), len(values) > MAX_CANDIDATES) if values else NOTHING
 
     def _read_line(self, line: bytes, found: "_Found") -> None:
         split = line.split(b";", MAX_PAIRS)
         found.is_ambiguous |= len(split) > MAX_PAIRS
         for pair in split[:MAX_PAIRS]:
             name, _, value = pair.lstrip(b"= ").partition(b"=")  # `=S=R` is a nameless cookie in a browser (case 159)
-            readings = _name_readings(name)
-            if not self._cookie_names.isdisjoint(readings):
+            if self.is_cookie(name):
                 found.add(value)
             elif self._is_disguised(name):
                 found.is_ambiguous = True
         assert self._cookie_search is not None  # noqa: S101 - narrowed by the only caller
         for text in _decoded(line):
             for start in found.starts(self._cookie_search, text):
-                inside_quotes = len(text) - len(text[start:].lstrip(_BLANKS + b'"'))
-                for end in _VALUE_ENDS:
-                    found.add(_until(end, text, start))
-                    found.add(_until(end, text, inside_quotes))
+                for begin, end in _spans(text, start):
+                    found.add(text[begin:end])
 
     def _is_disguised(self, name: bytes) -> bool:
         """A name that turns into a declared one when odd bytes are dropped or letters are folded (case 139)."""
         if _NOT_TOKEN.search(name) is None and b"%" not in name:
             return False
         for text in _decoded(name):
-            bare = _NOT_TOKEN.sub(b"", text).lower()
-            folded = unicodedata.normalize("NFKC", text.decode("utf-8", "replace")).casefold().encode().strip()
-            if bare in self._cookie_names or folded in self._cookie_names:
+            if _NOT_TOKEN.sub(b"", text).lower() in self._cookie_names:
+                return True
+            if self._folds_to_declared(strip_blanks(text)):
                 return True
         return False
 
+    def _folds_to_declared(self, name: bytes) -> bool:
+        # Folding never shortens to ASCII: four bytes a character are the most. Longer names would only cost time,
+        # which grows with the square of a run of combining marks.
+        if len(name) > 4 * self._longest_name:
+            return False
+        folded = unicodedata.normalize("NFKC", name.decode("utf-8", "replace")).casefold()
+        return folded.encode().strip() in self._cookie_names
+
 
 class _Found:
-    """Candidates so far, bounded: past the bound the request is ambiguous and the rest does not matter."""
+    """Candidates so far, bounded: past the bounds the request is ambiguous and the rest does not matter."""
 
-    __slots__ = ("is_ambiguous", "values")
+    __slots__ = ("_bytes_left", "_seen", "is_ambiguous", "values")
 
     def __init__(self) -> None:
+        self._bytes_left = MAX_BYTES
+        self._seen: set[bytes] = set()
         self.values: dict[bytes, None] = {}
         self.is_ambiguous = False
 
     def starts(self, search: re.Pattern[bytes], text: bytes) -> Iterator[int]:
-        """Where the values of declared names begin in `text`, up to the bound."""
+        """Where the values of declared names begin in `text`, up to the bounds."""
         for count, match in enumerate(search.finditer(text)):
-            if count >= MAX_CANDIDATES:
+            if count >= MAX_CANDIDATES or self._bytes_left < 0:
                 self.is_ambiguous = True
                 return
             yield match.end()
 
-    def add(self, value: bytes) -> None:
-        value = canonical(value)
+    def add(self, spelled: bytes) -> None:
+        """One more candidate, as it was spelled."""
+        if spelled in self._seen:
+            return
+        self._bytes_left -= len(spelled)
+        if self._bytes_left < 0:
+            self.is_ambiguous = True
+            return
+        self._seen.add(spelled)
+        value = canonical(spelled)
         if value:
             self.values[value] = None
+            self.is_ambiguous |= _peeled(value) != value  # more layers than were undone
 
     def reading(self) -> Reading:
+        """All of it."""
         if not self.values and not self.is_ambiguous:
             return NOTHING
         return Reading(tuple(self.values), self.is_ambiguous or len(self.values) > MAX_CANDIDATES)
@@ -184,32 +226,23 @@ class _Found:
 
 def canonical(value: bytes) -> bytes:
     """The one spelling of a credential value: no blanks around it, no quotes, no escapes, no percent-encoding."""
-    for _ in range(4):  # each round undoes one layer; an app undoes one or two
-        before = value
-        value = strip_blanks(value)
-        if value[:1] == b'"' or value[-1:] == b'"':
-            value = value.strip(b'"')
-            if b"\\" in value:
-                value = _ESCAPE.sub(_unescape, value)
-        if b"%" in value:
-            value = unquote_to_bytes(value)
-        if value == before:
+    for _ in range(MAX_LAYERS):
+        peeled = _peeled(value)
+        if peeled == value:
             break
+        value = peeled
     return value
 
 
 def strip_blanks(value: bytes) -> bytes:
     """Without ASCII or Unicode blanks at either end, in UTF-8 or Latin-1 (reference case 139)."""
-    while True:
-        stripped = value.strip(_BLANKS)
-        for blanks in (_UNICODE_BLANKS, _LATIN1_BLANKS):
-            start = blanks.match(stripped)
-            if start:
-                stripped = stripped[start.end() :]
-            stripped = _strip_end(blanks, stripped)
-        if stripped == value:
-            return value
-        value = stripped
+    if value and 0x20 < value[0] < 0x80 and 0x20 < value[-1] < 0x80:
+        return value
+    leading = _LEADING.match(value)
+    if leading:
+        value = value[leading.end() :]
+    trailing = _TRAILING_BACKWARDS.match(value[::-1])
+    return value[: -trailing.end()] if trailing else value
 
 
 def pairs(lines: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
@@ -231,22 +264,31 @@ def merged(readings: Iterable[Reading]) -> Reading:
     return Reading(tuple(values), ambiguous) if values or ambiguous else NOTHING
 
 
-def _search(before: bytes, names: frozenset[bytes]) -> re.Pattern[bytes] | None:
-    if not names:
+def _search(before: bytes, names: Iterable[bytes]) -> re.Pattern[bytes] | None:
+    spelled = b"|".join(re.escape(name).replace(b"_", _SPELLED_UNDERSCORE) for name in sorted(names))
+    if not spelled:
         return None
-    spelled = b"|".join(re.escape(name) for name in sorted(names))
-    return re.compile(rb"%b[\s\x00\x80-\xff]*(?:%b)[\s\x00\x80-\xff]*=" % (before, spelled), re.IGNORECASE)
+    return re.compile(rb"%b(?:%b)[\x00-\x20+\x80-\xff]*+=" % (before, spelled), re.IGNORECASE)
 
 
 def _search_decoded(search: re.Pattern[bytes], text: bytes, end: re.Pattern[bytes], found: _Found) -> None:
     for reading in _decoded(text):
         for start in found.starts(search, reading):
-            found.add(_until(end, reading, start))
+            found.add(reading[start : _end(end, reading, start)])
 
 
-def _until(end: re.Pattern[bytes], text: bytes, start: int) -> bytes:
-    match = end.search(text, start)
-    return text[start : match.start()] if match else text[start:]
+def _spans(text: bytes, start: int) -> dict[tuple[int, int], None]:
+    """Where the value that begins at `start` may lie, as stacks with other separators or with quotes read it."""
+    opening = _OPENING.match(text, start)
+    begins = (start, opening.end()) if opening else (start,)
+    spans = {(begin, _end(end, text, begin)): None for begin in begins for end in _VALUE_ENDS}
+    quoted = _QUOTED.match(text, start)  # may hold semicolons (reference case 134)
+    return spans | {quoted.span(1): None} if quoted else spans
+
+
+def _end(end: re.Pattern[bytes], text: bytes, begin: int) -> int:
+    match = end.search(text, begin)
+    return match.start() if match else len(text)
 
 
 def _decoded(text: bytes) -> Iterator[bytes]:
@@ -259,19 +301,27 @@ def _decoded(text: bytes) -> Iterator[bytes]:
         yield text
 
 
-def _name_readings(name: bytes) -> set[bytes]:
+def name_readings(name: bytes) -> set[bytes]:
     """The lower-case names that some stack reads: trimmed, percent-decoded, folded as PHP does (cases 138-142)."""
     readings = {strip_blanks(text).lower() for text in _decoded(name)}
-    return readings | {reading.translate(_PHP_UNDERSCORE) for reading in readings}
+    return readings | {_php_name(reading) for reading in readings}
 
 
-def _unescape(match: re.Match[bytes]) -> bytes:
-    escaped = match[1]
-    return bytes((int(escaped, 8),)) if len(escaped) == 3 else escaped
+def _php_name(name: bytes) -> bytes:
+    return name.translate(_PHP_BLANKS).strip(b" ").translate(_PHP_UNDERSCORE)
 
 
-def _strip_end(blanks: re.Pattern[bytes], value: bytes) -> bytes:
-    for match in blanks.finditer(value, max(0, len(value) - 64)):
-        if match.end() == len(value):
-            return value[: match.start()]
+def _peeled(value: bytes) -> bytes:
+    """Without one layer of quotes, escapes and percent-encoding."""
+    value = strip_blanks(value)
+    if value[:1] == b'"' or value[-1:] == b'"':
+        value = strip_blanks(value.strip(b'"'))
+    if b"\\" in value:  # SimpleCookie's octal escapes, and quoted pairs
+        value = _ESCAPED.sub(rb"\1", _OCTAL.sub(_from_octal, value))
+    if b"%" in value:
+        value = unquote_to_bytes(_REPEATED_PERCENT.sub(b"%", value))
     return value
+
+
+def _from_octal(match: re.Match[bytes]) -> bytes:
+    return bytes((int(match[1], 8),))

@@ -40,6 +40,8 @@ class Routes:
 
     def find(self, method: bytes, path: bytes) -> Rule:
         """The rule for a request."""
+        if not self._routes:
+            return self.default
         for route in self._routes:
             if (not route.methods or method in route.methods) and matches(route.pattern, path):
                 return route.rule

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable
 
 from sidecar.core.cookies import without
-from sidecar.core.credentials import NOTHING, Carriers
+from sidecar.core.credentials import MAX_PAIRS, NOTHING, Carriers, name_readings
 
 Field = tuple[bytes, bytes]
 
@@ -25,7 +25,9 @@ def strip_fields(fields: Iterable[Field], carriers: Carriers, is_token_cookie: C
             kept.append((name, value))
 
     def is_dropped(name: bytes, pair: bytes) -> bool:
-        return carriers.is_cookie(name) or is_token_cookie(name) or carriers.in_cookies([pair]) is not NOTHING
+        if carriers.is_cookie(name) or carriers.in_cookies([pair]) is not NOTHING:
+            return True
+        return any(map(is_token_cookie, name_readings(name)))
 
     rest = without(cookies, is_dropped)
     return [*kept, (b"Cookie", rest)] if rest is not None else kept
@@ -37,8 +39,13 @@ def strip_target(target: bytes, carriers: Carriers) -> bytes | None:
         return target
     path, mark, query = target.partition(b"?")
     path = re.sub(rb";[^/;]*", lambda match: _unless_found(match[0], b"/x" + match[0], carriers), path)
-    pairs = [pair for pair in re.split(rb"[&;]", query) if carriers.in_target(b"/?" + pair) is NOTHING]
-    stripped = path + mark + b"&".join(pairs) if pairs else path
+    if carriers.in_target(b"/?" + query) is not NOTHING:
+        pairs = re.split(rb"[&;]", query, maxsplit=MAX_PAIRS)
+        if len(pairs) > MAX_PAIRS:
+            return None
+        query = b"&".join(pair for pair in pairs if carriers.in_target(b"/?" + pair) is NOTHING)
+        mark = b"?" if query else b""
+    stripped = path + mark + query
     return stripped if carriers.in_target(stripped) is NOTHING else None
 
 

@@ -7,8 +7,8 @@ are ordered: what is proven dead stays dead in an outage too (DESIGN promise 2),
 
 import enum
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 from sidecar.core.freshness import State
 from sidecar.core.identity import BoundSession
@@ -34,13 +34,12 @@ class Reason(enum.StrEnum):
 TEMPORARY: Final = frozenset((Reason.STALE, Reason.STORE, Reason.KEYS, Reason.LOGIN))
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """What a request presents, as far as it could be found out."""
 
     sessions: tuple[BoundSession, ...] = ()  # proven by a verified token
-    bound: tuple[tuple[bytes, BoundSession], ...] = field(default=(), repr=False)  # credential digest, its session
-    unbound: tuple[bytes, ...] = field(default=(), repr=False)  # digests that no binder knows
+    bound: tuple[tuple[bytes, BoundSession], ...] = ()  # credential digest, its session
+    unbound: tuple[bytes, ...] = ()  # digests that no binder knows
     is_ambiguous: bool = False
     has_bad_token: bool = False
     is_store_silent: bool = False  # a look-up was needed and failed
@@ -50,6 +49,12 @@ class Identity:
     def is_anonymous(self) -> bool:
         """Whether nothing in the request could be a session."""
         return self is ANONYMOUS
+
+    def first_session(self) -> BoundSession | None:
+        """The session that new cookies inherit: a proven one, else that of the first bound credential."""
+        if self.sessions:
+            return self.sessions[0]
+        return self.bound[0][1] if self.bound else None
 
     def all_sessions(self) -> list[BoundSession]:
         """Every session that the request proves or is bound to; the proven ones first."""
@@ -158,7 +163,7 @@ def is_session_revoked(session: BoundSession, cutoff: Callable[[bytes], int | No
 def cutoff_of(session: BoundSession, cutoff: Callable[[bytes], int | None]) -> int:
     """Until when a dead session's credentials are revoked: the latest word about it, at least its own login."""
     digests = [digest for digest in (session.own, session.sub) if digest is not None]
-    return max((until for until in map(cutoff, digests) if until is not None), default=session.login_time)
+    return max([session.login_time, *(until for until in map(cutoff, digests) if until is not None)])
 
 
 def _is_too_old(sessions: Sequence[BoundSession], oldest: float) -> bool:

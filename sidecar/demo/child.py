@@ -2,6 +2,8 @@
 
 import asyncio
 import collections
+import ctypes
+import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -15,6 +17,9 @@ from sidecar.errors import SidecarError
 
 START_LIMIT_S = 20
 STOP_LIMIT_S = 8
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+_libc = ctypes.CDLL(None)
 
 
 class ChildFailed(SidecarError):
@@ -36,6 +41,7 @@ def configuration(*, listen: int, ops: int, relay: int, app: int, issuer: str, c
         },
         "enforcement": {"action": "reject", "login_url": "/login"},
         "store": {"url": f"sqlite:///{folder / 'state.db'}"},
+        "drain": {"delay": "0s", "timeout": "2s"},  # no load balancer has to notice, and Ctrl-C should be quick
         "log": {"level": "info", "format": "text"},
     }
     return yaml.safe_dump(document, sort_keys=False)
@@ -54,6 +60,7 @@ async def running_sidecar(
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         start_new_session=True,  # Ctrl-C reaches this process alone, which then stops the child in order
+        preexec_fn=_end_with_parent if sys.platform == "linux" else None,
     )
     last: collections.deque[str] = collections.deque(maxlen=20)
     reader = asyncio.create_task(_read_lines(process, last, show))
@@ -63,6 +70,11 @@ async def running_sidecar(
     finally:
         await _stop(process)
         await reader
+
+
+def _end_with_parent() -> None:
+    """Asks Linux for a SIGTERM when the parent dies: one that is killed cannot stop its child any more."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 async def _read_lines(

@@ -11,13 +11,14 @@ _STYLE = """
 :root { color-scheme: light dark }
 body { font: 1.05rem/1.5 system-ui, sans-serif; max-width: 44rem; margin: 2rem auto; padding: 0 1rem }
 h1 { font-size: 1.5rem }
+h2 { font-size: 1.15rem; margin-top: 2rem }
 button { font: inherit; padding: .4rem 1rem; cursor: pointer }
 form { display: inline-block; margin: 0 .5rem .5rem 0 }
 table { border-collapse: collapse; width: 100% }
 th, td { text-align: left; padding: .35rem .5rem; border-bottom: 1px solid #8886 }
 code, output { font-family: ui-monospace, monospace }
 nav a { margin-right: 1rem }
-.role { color: #777; font-size: .9rem; border-bottom: 1px solid #8886; padding-bottom: .3rem }
+.role { opacity: .75; font-size: .9rem; border-bottom: 1px solid #8886; padding-bottom: .3rem }
 """
 
 

@@ -7,6 +7,7 @@ replaced, and `Forwarded`, `X-Real-IP` and the fields by which an authenticating
 import ipaddress
 from collections.abc import Sequence
 
+from sidecar.http1.fields import parse_line
 from sidecar.http1.request import RequestHead
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -31,41 +32,29 @@ class Peer:
         self._host: bytes | None = None
         self._lines: tuple[bytes, ...] = ()
 
-    def apply(self, request: RequestHead) -> tuple[list[tuple[bytes, bytes]], tuple[bytes, ...]]:
-        """The request's fields without those that do not count, and the lines that tell the app about the client."""
-        names = b" ".join(request.fields)
-        if not (b"forwarded" in names or b"real" in names or b"remote" in names or b"ssl" in names):
-            return request.headers, self._own_lines(request.host)
-        headers = [field for field in request.headers if not self._is_replaced(field[0].lower())]
-        if not self.is_trusted:
-            return headers, self._own_lines(request.host)
-        return headers, self._appended_lines(request)
+    def apply(self, request: RequestHead) -> list[bytes]:
+        """The request's lines without those that do not count, and the lines that tell the app about the client."""
+        lines = request.lines
+        if any(map(_is_about_client, request.special)):
+            lines = [line for line in lines if not self._is_replaced(parse_line(line)[0])]
+            if self.is_trusted:
+                return [*lines, *self._appended_lines(request)]
+        if request.host != self._host:  # a browser keeps to one host on a connection
+            self._host = request.host
+            chain = [self.address] if self.address else []
+            self._lines = _lines(chain, self._scheme, request.host, _port(request.host, self._scheme))
+        return [*lines, *self._lines]
 
     def _is_replaced(self, name: bytes) -> bool:
         return name in _OURS or (not self.is_trusted and _is_about_client(name))
 
-    def _own_lines(self, host: bytes) -> tuple[bytes, ...]:
-        if host != self._host:  # a browser keeps to one host on a connection
-            self._host = host
-            chain = [self.address] if self.address else []
-            self._lines = _lines(chain, self._scheme, host, _port(host, self._scheme))
-        return self._lines
-
     def _appended_lines(self, request: RequestHead) -> tuple[bytes, ...]:
-        chain = [*request.values(_FOR), self.address]
-        proto = _last(request, _PROTO) or self._scheme
-        host = _last(request, _HOST) or request.host
-        port = _last(request, _PORT) or _port(host, proto)
+        said = request.special
+        chain = [*said.get(_FOR, ()), self.address]
+        proto = said.get(_PROTO, [b""])[-1] or self._scheme
+        host = said.get(_HOST, [b""])[-1] or request.host
+        port = said.get(_PORT, [b""])[-1] or _port(host, proto)
         return _lines([part for part in chain if part], proto, host, port)
-
-
-def _lines(chain: list[bytes], proto: bytes, host: bytes, port: bytes) -> tuple[bytes, ...]:
-    lines = (
-        b"X-Forwarded-Proto: %b" % proto,
-        b"X-Forwarded-Host: %b" % host,
-        b"X-Forwarded-Port: %b" % port,
-    )
-    return (b"X-Forwarded-For: %b" % b", ".join(chain), *lines) if chain else lines
 
 
 def peer_of(address: object, networks: Sequence[Network], *, scheme: bytes = b"http") -> Peer:
@@ -79,14 +68,18 @@ def peer_of(address: object, networks: Sequence[Network], *, scheme: bytes = b"h
     return Peer(str(ip).encode(), is_trusted=trusted, scheme=scheme)
 
 
+def _lines(chain: list[bytes], proto: bytes, host: bytes, port: bytes) -> tuple[bytes, ...]:
+    lines = (
+        b"X-Forwarded-Proto: %b" % proto,
+        b"X-Forwarded-Host: %b" % host,
+        b"X-Forwarded-Port: %b" % port,
+    )
+    return (b"X-Forwarded-For: %b" % b", ".join(chain), *lines) if chain else lines
+
+
 def _is_about_client(name: bytes) -> bool:
     folded = name.replace(b"_", b"-")
     return folded in _TRUSTED_ONLY or folded.startswith(_TRUSTED_PREFIXES)
-
-
-def _last(request: RequestHead, name: bytes) -> bytes:
-    values = request.values(name)
-    return values[-1] if values else b""
 
 
 def _port(host: bytes, scheme: bytes) -> bytes:

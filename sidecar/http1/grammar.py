@@ -21,7 +21,9 @@ CHUNK_EXTENSION = re.compile(rb"(?:;[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?:=[!#$%&'*+\-.
 
 FIELD_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)")
 
-_CTL = bytes(code for code in range(0x20) if code not in b"\t\r\n") + b"\x7f"
+# Everything but control characters: deleting these from a clean head leaves its line ends.
+_VISIBLE = bytes(code for code in range(256) if (code >= 0x20 and code != 0x7F) or code == 0x09)
+_LINE_ENDS = [b"\r\n" * count for count in range(256)]
 
 
 def join_head(lines: list[bytes]) -> bytes | None:
@@ -32,8 +34,8 @@ def join_head(lines: list[bytes]) -> bytes | None:
     lines += (b"", b"")
     head = b"\r\n".join(lines)
     ends = len(lines) - 1
-    clean = head.count(b"\n") == ends and head.count(b"\r") == ends and len(head.translate(None, _CTL)) == len(head)
-    return head if clean else None
+    left = head.translate(None, _VISIBLE)
+    return head if left == (_LINE_ENDS[ends] if ends < 256 else b"\r\n" * ends) else None
 
 
 def tokens(value: bytes) -> list[bytes]:

@@ -1,100 +1,94 @@
 """One request head, from bytes to validated fields, and from fields to bytes for the app.
 
-llhttp reads the header block; the rules that it leaves open are here. What two parsers could read differently is a
-ProtocolError before anything reaches the app. The outgoing head is built from the validated fields, never copied, and
-carries exactly one framing field, computed here (reference cases 1-5, 13-22, 33-38, 121, 127).
+What two parsers could read differently is a ProtocolError before anything reaches the app. The outgoing head is built
+from the validated parts, never copied, and carries exactly one framing field, computed here (reference cases 1-5,
+13-22, 33-38, 121, 127).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from typing import Final
-
-import httptools
 
 from sidecar.http1 import grammar
 from sidecar.http1.errors import ProtocolError
+from sidecar.http1.fields import Field, FieldReader, parse_line, without
 from sidecar.http1.hop_by_hop import HOP_BY_HOP, is_protected, nominated
 
-# llhttp knows a fixed list of methods, some with rules of their own. It is told POST instead, so that WebDAV verbs and
-# methods of tomorrow pass (reference case 19); these common ones need no rewriting.
-_PLAIN_METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"PATCH", b"OPTIONS"))
+# What has to be looked at, and whether it is sent on. What decides about framing, connection or path is not: the proxy
+# writes its own, or nothing.
+_SPECIAL = {
+    **dict.fromkeys(HOP_BY_HOP, False),
+    b"content-length": False,
+    b"expect": False,
+    # By these a client could name another path or session than the one judged here (reference cases 42 and 43).
+    b"x-original-url": False,
+    b"x-rewrite-url": False,
+    b"aspfiltersessionid": False,
+    b"proxy": False,  # becomes HTTP_PROXY in CGI-like servers
+    b"host": True,
+    b"cookie": True,
+    b"content-type": True,
+    b"authorization": True,
+    # Only a trusted peer's word counts (`forwarded.py`).
+    b"forwarded": True,
+    b"x-real-ip": True,
+    b"remote-user": True,
+    b"x-remote-user": True,
+}
+_CLIENT_PREFIXES = (b"x-forwarded", b"ssl-client-", b"x-ssl-client-")
 
 # RFC 9112 section 3.2, and what an app must not see twice (reference case 37).
-_SINGLETONS = (
-    b"host",
-    b"content-length",
-    b"transfer-encoding",
-    b"content-type",
-    b"expect",
-    b"upgrade",
-    b"authorization",
-)
-
-# Folded `_` to `-`, as CGI-like app servers do, these would be read as the real thing (reference case 17).
-_NO_UNDERSCORE = frozenset(
+_SINGLETONS = frozenset(
     (
+        b"host",
         b"content-length",
         b"transfer-encoding",
         b"content-type",
-        b"set-cookie",
-        b"x-real-ip",
-        b"remote-user",
-        b"remote-addr",
+        b"expect",
+        b"upgrade",
+        b"authorization",
     )
 )
 
-# Fields by which a client could name another path or identity than the one judged here (reference cases 42 and 43).
-_STRIPPED = frozenset(
-    (
-        b"x-original-url",
-        b"x-rewrite-url",
-        b"aspfiltersessionid",
-        b"proxy",  # becomes HTTP_PROXY in CGI-like servers
-    )
-)
+# Folded `_` to `-`, as CGI-like app servers do, these would be read as the real thing (reference case 17).
+_NO_UNDERSCORE = frozenset((b"content-length", b"transfer-encoding", b"content-type", b"set-cookie", b"x-real-ip"))
+_NO_UNDERSCORE_PREFIXES = (b"x-forwarded", b"proxy-", b"remote-", b"ssl-client-", b"x-original-", b"x-rewrite-")
 
-_DROPPED = HOP_BY_HOP | _STRIPPED | {b"content-length", b"expect"}
+_reader = FieldReader(_SPECIAL, prefixes=_CLIENT_PREFIXES, blame=400)
 
 
 class RequestHead:
-    """A validated request head. `headers` holds, in order and spelling, only what goes on to the app."""
+    """A validated request head. `lines` holds, in order and spelling, only what goes on to the app.
 
-    __slots__ = (
-        "accepts_trailers",
-        "chunked",
-        "content_length",
-        "expects_continue",
-        "fields",
-        "grouped",
-        "headers",
-        "host",
-        "keep_alive",
-        "method",
-        "target",
-        "upgrade",
-        "version",
-    )
+    Class attributes are defaults: a plain request sets few of them.
+    """
 
-    def __init__(self, method: bytes, target: bytes, version: int) -> None:
+    host = b""
+    content_length: int | None = None
+    chunked = False
+    keep_alive = True
+    expects_continue = False
+    accepts_trailers = False
+    upgrade = False  # to a WebSocket; no other upgrade exists here
+    cookies: tuple[bytes, ...] = ()  # the values of all Cookie fields
+    special: Mapping[bytes, list[bytes]] = {}  # values of the other fields that were looked at, by lower-case name
+    _fields: dict[bytes, bytes] | None = None
+
+    def __init__(self, method: bytes, target: bytes, version: int, lines: list[bytes]) -> None:
         self.method: Final = method
         self.target = target  # origin-form, or `*`
         self.version: Final = version  # minor version: 0 or 1
-        self.headers: list[tuple[bytes, bytes]] = []
-        self.fields: dict[bytes, bytes] = {}  # by lower-case name; the last of several, see `values`
-        self.grouped: dict[bytes, list[bytes]] | None = None  # every value by name, where some name occurs twice
-        self.host = b""
-        self.content_length: int | None = None
-        self.chunked = False
-        self.keep_alive = True
-        self.expects_continue = False
-        self.accepts_trailers = False
-        self.upgrade = False  # to a WebSocket; no other upgrade exists here
+        self.lines = lines
 
     def values(self, name: bytes) -> list[bytes]:
-        """Every value of a field, by lower-case name, in order."""
-        if self.grouped is not None:
-            return self.grouped.get(name, [])
-        value = self.fields.get(name)
-        return [] if value is None else [value]
+        """Every value of a field that goes on to the app, by lower-case name, in order."""
+        return [value for key, value in map(parse_line, self.lines) if key == name]
+
+    @property
+    def fields(self) -> Mapping[bytes, bytes]:
+        """The fields that go on to the app, by lower-case name; the last of several. Not for the common path."""
+        if self._fields is None:
+            self._fields = dict(map(parse_line, self.lines))
+        return self._fields
 
     @property
     def has_body(self) -> bool:
@@ -105,147 +99,141 @@ class RequestHead:
         return f"<RequestHead {self.method!r} HTTP/1.{self.version}>"
 
 
-class _Collector:
-    """Receives llhttp's callbacks."""
-
-    __slots__ = ("headers",)
-
-    def __init__(self) -> None:
-        self.headers: list[tuple[bytes, bytes]] = []
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name, value))
-
-
 def parse_request(head: bytes, *, max_headers: int) -> RequestHead:
     """Parse one complete head, including its final empty line. Raises ProtocolError."""
-    line_end = head.index(b"\r\n")
-    line = grammar.REQUEST_LINE.fullmatch(head, 0, line_end)
-    if not line:
+    lines = head[:-4].split(b"\r\n")
+    start = grammar.REQUEST_LINE.fullmatch(lines[0])
+    if start is None:
         raise ProtocolError(400, "bad_request_line")
-    method, target, minor = line.groups()
-    if method in (b"CONNECT", b"TRACE"):  # never a tunnel to elsewhere; TRACE reflects cookies (cases 58 and 115)
+    method, target, minor = start.groups()
+    if method == b"CONNECT" or method == b"TRACE":  # no tunnel to elsewhere; TRACE reflects cookies (58, 115)
         raise ProtocolError(405, "method_not_allowed")
-    request = RequestHead(method, target, 1 if minor == b"1" else 0)
-    # The target is judged here, not by llhttp: it refuses some that apps use.
-    headers = _read_block(b"POST / HTTP/1.%b%b" % (minor, head[line_end:]))
-    if len(headers) > max_headers:
+    if len(lines) > max_headers + 1:
         raise ProtocolError(431, "too_many_headers")
-    names = [name.lower() for name, _ in headers]
-    request.fields = fields = dict(zip(names, [value for _, value in headers], strict=True))
-    if len(fields) != len(names):
-        _group(request, headers)
-    if b"_" in b" ".join(fields):
-        _check_underscores(fields)
-    if _DROPPED.isdisjoint(fields):
-        request.keep_alive = request.version == 1
-        request.headers = headers
-    else:
-        drop = set(_DROPPED)
-        _read_connection(request, drop)
-        _read_framing(request)
-        request.headers = [field for field, name in zip(headers, names, strict=True) if name not in drop]
+    sent, special = _reader.read(lines[1:])
+    request = RequestHead(method, target, 1 if minor == b"1" else 0, sent)
+    if _is_plain(request, special):
+        return request
+    _read_special(request, special)
     _read_target(request)
     return request
 
 
-def build_request(request: RequestHead, headers: list[tuple[bytes, bytes]], extra: Sequence[bytes]) -> bytes:
-    """The head for the app: `headers`, then `extra` (lines made by the proxy), then the framing."""
-    lines = [b"%b %b HTTP/1.1" % (request.method, request.target), *map(b": ".join, headers), *extra]
-    if b"host" not in request.fields:  # HTTP/1.0; the exchange filled in the app's own name
-        lines.append(b"Host: %b" % request.host)
+def build_request(request: RequestHead, lines: Iterable[bytes]) -> bytes:
+    """The head for the app: `lines` (the request's own and the proxy's), then the framing."""
+    head = [b"%b %b HTTP/1.1" % (request.method, request.target), *lines]
+    if not request.special and request.version == 1:  # a plain one: Host stands among the lines
+        return _joined(head)
+    if b"host" not in request.special:  # HTTP/1.0; the exchange filled in the app's own name
+        head.append(b"Host: %b" % request.host)
     if request.upgrade:
-        lines += (b"Connection: Upgrade", b"Upgrade: websocket")
+        head += (b"Connection: Upgrade", b"Upgrade: websocket")
     elif request.accepts_trailers:
-        lines += (b"Connection: TE", b"TE: trailers")
+        head += (b"Connection: TE", b"TE: trailers")
     if request.expects_continue and request.has_body:
-        lines.append(b"Expect: 100-continue")
+        head.append(b"Expect: 100-continue")
     if request.chunked:
-        lines.append(b"Transfer-Encoding: chunked")
+        head.append(b"Transfer-Encoding: chunked")
     elif request.content_length is not None:
-        lines.append(b"Content-Length: %d" % request.content_length)
+        head.append(b"Content-Length: %d" % request.content_length)
+    return _joined(head)
+
+
+def _joined(lines: list[bytes]) -> bytes:
     head = grammar.join_head(lines)
     if head is None:
         raise ProtocolError(400, "unclean_head")
     return head
 
 
-def _read_block(block: bytes) -> list[tuple[bytes, bytes]]:
-    collector = _Collector()
-    try:
-        httptools.HttpRequestParser(collector).feed_data(block)
-    except httptools.HttpParserUpgrade:
-        pass  # llhttp stops at any Upgrade; whether one is wanted is decided below
-    except httptools.HttpParserError:
-        raise ProtocolError(400, "bad_header") from None
-    return collector.headers
+def _is_plain(request: RequestHead, special: list[Field]) -> bool:
+    """Fill in the commonest request at once: HTTP/1.1, origin-form, one Host, at most one Cookie, nothing else."""
+    count = len(special)
+    if not 0 < count < 3 or request.version == 0 or request.target[:1] != b"/":
+        return False
+    name, host = special[0]
+    if count == 2:
+        other, value = special[1]
+        if name == b"cookie":
+            name, host, other, value = other, value, name, host
+        if other != b"cookie":
+            return False
+        request.cookies = (value,)
+    if name != b"host" or grammar.HOST.fullmatch(host) is None:
+        return False
+    request.host = host
+    return True
 
 
-def _group(request: RequestHead, headers: list[tuple[bytes, bytes]]) -> None:
-    grouped: dict[bytes, list[bytes]] = {}
-    request.grouped = grouped
-    for name, value in headers:
-        grouped.setdefault(name.lower(), []).append(value)
-    if any(len(grouped.get(name, ())) > 1 for name in _SINGLETONS):
+def _read_special(request: RequestHead, special: list[Field]) -> None:
+    values: dict[bytes, list[bytes]] = {}
+    for name, value in special:
+        values.setdefault(name, []).append(value)
+    if any(len(values[name]) > 1 for name in _SINGLETONS.intersection(values)):
         raise ProtocolError(400, "repeated_field")
-
-
-def _check_underscores(fields: dict[bytes, bytes]) -> None:
-    for name in fields:
-        folded = name.replace(b"_", b"-")
-        if folded != name and (folded in _NO_UNDERSCORE or folded.startswith((b"x-forwarded", b"proxy-"))):
-            raise ProtocolError(400, "ambiguous_field_name")
-
-
-def _read_connection(request: RequestHead, drop: set[bytes]) -> None:
-    """Connection options, upgrade, TE and Expect; adds nominated fields to `drop`."""
-    fields = request.fields
+    request.cookies = tuple(values.pop(b"cookie", ()))
+    request.special = values
     request.keep_alive = request.version == 1
-    if b"connection" in fields:
-        options = grammar.tokens(b",".join(request.values(b"connection")))
+    for name in values:
+        _check_underscore(name)
+    _read_connection(request, values)
+    _read_framing(request, values)
+
+
+def _check_underscore(name: bytes) -> None:
+    folded = name.replace(b"_", b"-")
+    if folded != name and (folded in _NO_UNDERSCORE or folded.startswith(_NO_UNDERSCORE_PREFIXES)):
+        raise ProtocolError(400, "ambiguous_field_name")
+
+
+def _read_connection(request: RequestHead, values: Mapping[bytes, list[bytes]]) -> None:
+    """Connection options and what they nominate, upgrade, TE and Expect."""
+    options = grammar.tokens(b",".join(values.get(b"connection", ())))
+    if options:
         request.keep_alive = b"close" not in options and (request.version == 1 or b"keep-alive" in options)
-        for name in nominated(options):
-            if is_protected(name):
-                raise ProtocolError(400, "protected_field_nominated")
-            drop.add(name)
-        if b"upgrade" in fields and b"upgrade" in options and request.version == 1:
-            request.upgrade = _asks_for_websocket(request)
-    if b"te" in fields:
-        request.accepts_trailers = b"trailers" in grammar.tokens(fields[b"te"])
-    if b"expect" in fields and request.version == 1:
-        if fields[b"expect"].lower() != b"100-continue":  # reference case 23
+        names = nominated(options)
+        if any(map(is_protected, names)):
+            raise ProtocolError(400, "protected_field_nominated")
+        if names:
+            request.lines = without(request.lines, names)
+        if b"upgrade" in values and b"upgrade" in options and request.version == 1:
+            request.upgrade = _asks_for_websocket(request, values[b"upgrade"][0])
+    if b"te" in values:
+        request.accepts_trailers = b"trailers" in grammar.tokens(b",".join(values[b"te"]))
+    if b"expect" in values and request.version == 1:
+        if values[b"expect"][0].lower() != b"100-continue":  # reference case 23
             raise ProtocolError(417, "unknown_expectation")
         request.expects_continue = True
 
 
-def _asks_for_websocket(request: RequestHead) -> bool:
+def _asks_for_websocket(request: RequestHead, upgrade: bytes) -> bool:
     """Only WebSocket, and only a proper handshake (RFC 6455 section 4.1); h2c and the rest are stripped (case 105)."""
-    if b"websocket" not in grammar.tokens(request.fields[b"upgrade"]):
+    if b"websocket" not in grammar.tokens(upgrade):
         return False
-    if request.method != b"GET" or not request.fields.get(b"sec-websocket-key"):
+    keys = request.values(b"sec-websocket-key")
+    if request.method != b"GET" or len(keys) != 1 or not keys[0]:
         raise ProtocolError(400, "bad_websocket_handshake")
     return True
 
 
-def _read_framing(request: RequestHead) -> None:
+def _read_framing(request: RequestHead, values: Mapping[bytes, list[bytes]]) -> None:
     """RFC 9112 section 6.3, stricter: what a first-wins and a last-wins parser read differently is refused."""
-    length = request.fields.get(b"content-length")
-    coding = request.fields.get(b"transfer-encoding")
+    length, coding = values.get(b"content-length"), values.get(b"transfer-encoding")
     if coding is not None:
-        if length is not None or request.version == 0 or coding.lower() != b"chunked":
+        if length is not None or request.version == 0 or coding[0].lower() != b"chunked":
             raise ProtocolError(400, "bad_transfer_encoding")
         request.chunked = True
     elif length is not None:
-        if not grammar.CONTENT_LENGTH.fullmatch(length):
+        if not grammar.CONTENT_LENGTH.fullmatch(length[0]):
             raise ProtocolError(400, "bad_content_length")
-        request.content_length = int(length)
+        request.content_length = int(length[0])
     if request.upgrade and request.has_body:
         raise ProtocolError(400, "bad_websocket_handshake")
 
 
 def _read_target(request: RequestHead) -> None:
     """Origin-form, `*` for OPTIONS, or absolute-form, whose authority replaces Host (RFC 9112 section 3.2.2)."""
-    host = request.fields.get(b"host")
+    host = request.special.get(b"host", [None])[0]
     if host is not None and not grammar.HOST.fullmatch(host):
         raise ProtocolError(400, "bad_host")
     if host is None and request.version == 1:
@@ -258,5 +246,9 @@ def _read_target(request: RequestHead) -> None:
     if not absolute or not grammar.HOST.fullmatch(absolute[1]):
         raise ProtocolError(400, "bad_target")
     request.host = absolute[1]
-    request.target = absolute[2] if absolute[2].startswith(b"/") else b"/" + absolute[2]
-    request.headers = [(name, request.host if name.lower() == b"host" else value) for name, value in request.headers]
+    if request.method == b"OPTIONS" and not absolute[2]:
+        request.target = b"*"  # RFC 9112 section 3.2.4: the last proxy says what the whole server was asked
+    else:
+        request.target = absolute[2] if absolute[2].startswith(b"/") else b"/" + absolute[2]
+    if host is not None:
+        request.lines = [b"Host: " + request.host if line[:5].lower() == b"host:" else line for line in request.lines]

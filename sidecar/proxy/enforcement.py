@@ -75,7 +75,9 @@ class Enforcement:
         if target is None:
             return False
         request.target = target
-        request.headers = strip_fields(request.headers, self._carriers, self._identifier.is_token_cookie)
+        fields = [(name, value) for name, _, value in (line.partition(b": ") for line in request.lines)]
+        stripped = strip_fields(fields, self._carriers, self._identifier.is_token_cookie)
+        request.lines = list(map(b": ".join, stripped))
         return True
 
     def _may_learn(self, name: bytes) -> bool:
@@ -84,7 +86,7 @@ class Enforcement:
     def _chunks_of(self, request: RequestHead) -> Iterable[bytes]:
         if not any(self._identifier.is_token_cookie(name) for name in self._names):
             return ()
-        names = (pair.partition(b"=")[0].strip() for line in request.values(b"cookie") for pair in line.split(b";"))
+        names = (pair.partition(b"=")[0].strip() for line in request.cookies for pair in line.split(b";"))
         return [name for name in names if self._identifier.is_token_cookie(name)][:_TOKEN_COOKIES_A_REQUEST]
 
     def _scopes_of(self, name: bytes, request: RequestHead) -> Iterable[Scope]:

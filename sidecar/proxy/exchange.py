@@ -30,28 +30,20 @@ _REPEATABLE = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))  # ide
 
 
 class Exchange:
-    """Lives from the end of a request head to the end of the response."""
+    """Lives from the end of a request head to the end of the response. Class attributes are defaults."""
 
-    __slots__ = (
-        "_chunks_out",
-        "_digests",
-        "_downstream",
-        "_head_out",
-        "_judgement",
-        "_plane",
-        "_pool",
-        "_response",
-        "_retried",
-        "_started",
-        "_status",
-        "_task",
-        "_upstream",
-        "is_over",
-        "is_streaming",
-        "request",
-        "request_done",
-        "wait_since",
-    )
+    _judgement: Judgement | None = None
+    _task: asyncio.Task[None] | None = None
+    _pool: Pool | None = None
+    _upstream: Upstream | None = None
+    _head_out = b""
+    _chunks_out = False
+    _retried = False
+    _status = 0
+    _digests: tuple[bytes, ...] = ()  # under which the exchange is registered as a live stream
+    is_streaming = False  # the response head is out
+    is_over = False
+    wait_since = 0.0  # when the wait for the response began; 0 while nobody waits
 
     def __init__(self, downstream: "Downstream", plane: "Plane", request: RequestHead) -> None:
         self._downstream = downstream
@@ -59,25 +51,12 @@ class Exchange:
         self.request = request
         self.request_done = not request.has_body
         self._started = clock.boot()
-        self._judgement: Judgement | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._pool: Pool | None = None
-        self._upstream: Upstream | None = None
-        self._head_out = b""
-        self._response: ResponseHead | None = None
-        self._chunks_out = False
-        self._retried = False
-        self._status = 0
-        self._digests: tuple[bytes, ...] = ()
-        self.is_streaming = False  # the response head is out
-        self.is_over = False
-        self.wait_since = 0.0  # when the wait for the response began; 0 while nobody waits
 
     # -- verdict -------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Judge the request and go on with it."""
-        judged = self._plane.gate.judge(self.request)
+        judged = self._plane.gate.judge(self.request, self._started)
         if isinstance(judged, Judgement):
             self._go_on(judged)
         else:
@@ -105,14 +84,13 @@ class Exchange:
         self._pool = pool
         if not request.host:
             request.host = pool.address.authority
-        headers, lines = self._downstream.peer.apply(request)
         try:
-            self._head_out = build_request(request, headers, lines)
+            self._head_out = build_request(request, self._downstream.peer.apply(request))
         except ProtocolError as error:
             self._refuse(error.status, error.reason)
             return
         is_repeatable = self.request_done and request.method in _REPEATABLE
-        upstream = pool.get_idle(must_be_open=not is_repeatable)
+        upstream = pool.get_idle(self._started, must_be_open=not is_repeatable)
         if upstream is None:
             self._later(self._open(pool))
         else:
@@ -179,20 +157,19 @@ class Exchange:
         """A 1xx: passed on to clients that know them (RFC 9110 section 15.2)."""
         if self.request.version == 1:
             try:
-                self._downstream.write(build_response(response, response.headers, b"", keep_alive=True, minor=1))
+                self._downstream.write(build_response(response, response.lines, b"", keep_alive=True, minor=1))
             except ProtocolError as error:
                 self._upstream_failed(error.status, error.reason)
 
     def response_head(self, response: ResponseHead) -> None:
         """The final response head: judged again before anything of it goes out."""
-        self._response = response
         self.wait_since = 0.0
         judgement = self._judgement
         if judgement is None:
             return
         review = self._plane.gate.review(self.request, judgement, response)
         if review is None:
-            self._release(response, response.headers)
+            self._release(response, response.lines)
         elif isinstance(review, Review):
             self._apply(response, review)
         else:
@@ -208,19 +185,19 @@ class Exchange:
             self._drop_upstream()  # nothing of the app's answer gets out
             self._answer(review.answer)
         else:
-            self._release(response, response.headers if review.headers is None else review.headers)
+            self._release(response, response.lines if review.lines is None else review.lines)
 
-    def _release(self, response: ResponseHead, headers: list[tuple[bytes, bytes]]) -> None:
+    def _release(self, response: ResponseHead, lines: list[bytes]) -> None:
         upstream, request = self._upstream, self.request
         if upstream is None:
             return
         if response.status == 101:
-            self._switch(upstream, response, headers)
+            self._switch(upstream, response, lines)
             return
         framing, keep_alive = self._framing(response)
         keep_alive = keep_alive and self._downstream.may_keep_alive()
         try:
-            head = build_response(response, headers, framing, keep_alive=keep_alive, minor=request.version)
+            head = build_response(response, lines, framing, keep_alive=keep_alive, minor=request.version)
             pieces, done = upstream.begin_body(response, request.method)
         except ProtocolError as error:
             self._upstream_failed(error.status, error.reason)
@@ -271,12 +248,12 @@ class Exchange:
     def _encoded_end(self, upstream: Upstream) -> list[bytes]:
         return [encode_end(upstream.trailers)] if self._chunks_out else []
 
-    def _switch(self, upstream: Upstream, response: ResponseHead, headers: list[tuple[bytes, bytes]]) -> None:
+    def _switch(self, upstream: Upstream, response: ResponseHead, lines: list[bytes]) -> None:
         """A validated 101 that was asked for becomes a tunnel; any other is the app's fault (reference case 103)."""
         if not self.request.upgrade or response.upgrade != b"websocket" or not self.request_done:
             self._upstream_failed(502, "unexpected_101")
             return
-        upgrade = [*headers, (b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")]
+        upgrade = [*lines, b"Connection: Upgrade", b"Upgrade: websocket"]
         try:
             head = build_response(response, upgrade, b"", keep_alive=True, minor=1)
         except ProtocolError as error:

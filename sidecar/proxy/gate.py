@@ -84,37 +84,40 @@ class Gate:
 
     # -- requests ------------------------------------------------------------------------------------------------
 
-    def judge(self, request: RequestHead) -> Judgement | Awaitable[Judgement]:
-        """The verdict on a request, at once where memory suffices."""
+    def judge(self, request: RequestHead, now: float) -> Judgement | Awaitable[Judgement]:
+        """The verdict on a request, at once where memory suffices. `now` is boot time."""
         path = path_of(request.target)
         where = place(path, self._control_prefix)
-        if where is not Place.ELSEWHERE:
-            return self._control(where)
         rule = self._routes.find(request.method, path)
+        if where is not Place.ELSEWHERE:
+            return self._control(where, rule)
         if rule.action is None:
-            return Judgement(rules.ALLOW.permit, is_reviewed=False)
-        if self._callbacks and any(matches(pattern, path) for pattern in self._callbacks):
-            return self._judge_callback(request, rule)
-        identity = self._identifier.now(request)
+            return _unjudged(rule)
+        for pattern in self._callbacks:
+            if matches(pattern, path):
+                return self._judge_callback(request, rule)
+        identity = self._identifier.now(request, now)
         if identity is None:
             return self._judge_slowly(request, rule)
-        return self._conclude(request, identity, rule)
+        return self._conclude(request, identity, rule, now)
 
-    def _control(self, where: Place) -> Judgement:
-        if where is Place.CONTROL:
-            return Judgement(rules.ALLOW.permit, is_reviewed=False, is_control=True)
-        return Judgement(None, refusal(404, "not_found"))
+    def _control(self, where: Place, rule: Rule) -> Judgement:
+        if where is Place.LOOK_ALIKE:
+            return _refused(404, "not_found", rule)
+        judgement = _unjudged(rule)
+        judgement.is_control = True
+        return judgement
 
     async def _judge_slowly(self, request: RequestHead, rule: Rule) -> Judgement:
         identity = await self._identifier.later(request)
-        judged = self._conclude(request, identity, rule)
+        judged = self._conclude(request, identity, rule, clock.boot())
         return judged if isinstance(judged, Judgement) else await judged
 
     async def _judge_callback(self, request: RequestHead, rule: Rule) -> Judgement:
         """A callback waits for its turn when another with the same code is in flight (`bindings/logins.py`)."""
         codes = _codes(request.target)
         if len(codes) > _CODES_A_REQUEST:
-            return Judgement(None, refusal(400, "too_many_codes"))
+            return _refused(400, "too_many_codes", rule)
         judgement = await self._judge_slowly(request, rule)
         if judgement.permit is None:
             return judgement
@@ -125,7 +128,7 @@ class Gate:
                     login.add(await self._logins.begin(code))
             except LoginRefused as refused:
                 login.end()
-                return Judgement(None, refusal(503, refused.reason))
+                return _refused(503, refused.reason, rule)
             except asyncio.CancelledError:
                 login.end()
                 raise
@@ -133,28 +136,27 @@ class Gate:
         return judgement
 
     def _conclude(
-        self, request: RequestHead, identity: Identity, rule: Rule, *, is_second_look: bool = False
+        self, request: RequestHead, identity: Identity, rule: Rule, now: float, *, is_second_look: bool = False
     ) -> Judgement | Awaitable[Judgement]:
-        verdict = self._decide(identity)
+        verdict = self._decide(identity, now)
         if isinstance(verdict, Deny):
             # A binding in memory may be older than a later login elsewhere: never deny on it without asking again.
             if identity.bound and not verdict.is_temporary and not is_second_look:
                 return self._look_again(request, rule)
             return self._denied(request, identity, verdict, rule)
         self._count(identity, verdict)
-        session = identity.all_sessions()[0] if identity is not ANONYMOUS and identity.all_sessions() else None
-        return Judgement(
-            verdict.permit,
-            identity=identity,
-            epoch=self._epoch,
-            session=session,
-            rule=rule,
-            is_logout_path=bool(self._logout_paths) and self._is_logout(request),
-        )
+        judgement = Judgement(verdict.permit, rule)
+        judgement.epoch = self._epoch
+        if identity is not ANONYMOUS:
+            judgement.identity = identity
+            judgement.session = identity.first_session()
+        if self._logout_paths:
+            judgement.is_logout_path = self._is_logout(request)
+        return judgement
 
     async def _look_again(self, request: RequestHead, rule: Rule) -> Judgement:
         identity = await self._identifier.later(request, recheck=True)
-        judged = self._conclude(request, identity, rule, is_second_look=True)
+        judged = self._conclude(request, identity, rule, clock.boot(), is_second_look=True)
         return judged if isinstance(judged, Judgement) else await judged
 
     def _denied(self, request: RequestHead, identity: Identity, denial: Deny, rule: Rule) -> Judgement:
@@ -164,13 +166,17 @@ class Gate:
         if self._enforcement.strips(denial, rule, request):
             expired = self._enforcement.expired_cookies(request)
             if self._enforcement.strip(request):
-                return Judgement(rules.ALLOW.permit, epoch=self._epoch, rule=rule, expired_cookies=expired)
-        return Judgement(None, self._enforcement.answer(denial, rule, request))
+                judgement = Judgement(rules.ALLOW.permit, rule)
+                judgement.epoch, judgement.expired_cookies = self._epoch, expired
+                return judgement
+        judgement = Judgement(None, rule)
+        judgement.answer = self._enforcement.answer(denial, rule, request)
+        return judgement
 
-    def _decide(self, identity: Identity) -> Allow | Deny:
+    def _decide(self, identity: Identity, now: float) -> Allow | Deny:
         if identity is ANONYMOUS:
             return rules.ALLOW
-        state = self._freshness.state(clock.boot())
+        state = self._freshness.state(now)
         return rules.decide(identity, self._replica.cutoff, state, self._policy, clock.wall() * 1000)
 
     def _count(self, identity: Identity, verdict: Allow) -> None:
@@ -194,8 +200,7 @@ class Gate:
         """The second look, before anything of the response goes out; None: as it is."""
         if not judgement.is_reviewed:
             return None
-        sets_cookies = b"set-cookie" in response.fields
-        if judgement.login is None and not sets_cookies and not judgement.expired_cookies:
+        if not response.sets_cookies and judgement.login is None and not judgement.expired_cookies:
             if judgement.epoch == self._epoch or judgement.identity is ANONYMOUS:
                 return None
             return self._reviewed(request, judgement, response, None)
@@ -226,17 +231,16 @@ class Gate:
         is_dead = rules.is_revoked(judgement.identity, cutoff) and not judgement.is_fresh_login(learned)
         if is_dead or (judgement.session is not None and rules.is_session_revoked(judgement.session, cutoff)):
             if judgement.is_logout_path:
-                return Review(headers=self._teacher.without_cookies(response.headers))
+                return Review(lines=self._teacher.without_cookies(response.lines))
             return self._denied_late(request, judgement, Deny(Reason.REVOKED))
         if judgement.expired_cookies:
-            return Review(headers=self._teacher.with_expired(response.headers, judgement.expired_cookies))
+            return Review(lines=self._teacher.with_expired(response.lines, judgement.expired_cookies))
         return Review()
 
     def _denied_late(self, request: RequestHead, judgement: Judgement, denial: Deny) -> Review:
         self._stats.decisions[f"late_{denial.reason}"] += 1
         self._condemn(judgement.identity, denial)
-        rule = judgement.rule or self._routes.default
-        return Review(answer=self._enforcement.answer(denial, rule, request))
+        return Review(answer=self._enforcement.answer(denial, judgement.rule, request))
 
     # -- revocations ---------------------------------------------------------------------------------------------
 
@@ -316,6 +320,18 @@ class _Logins:
         """The callback is over."""
         for login in self._logins:
             login.end()
+
+
+def _unjudged(rule: Rule) -> Judgement:
+    judgement = Judgement(rules.ALLOW.permit, rule)
+    judgement.is_reviewed = False
+    return judgement
+
+
+def _refused(status: int, reason: str, rule: Rule) -> Judgement:
+    judgement = Judgement(None, rule)
+    judgement.answer = refusal(status, reason)
+    return judgement
 
 
 def _codes(target: bytes) -> list[str]:

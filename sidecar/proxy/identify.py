@@ -59,8 +59,8 @@ class Identifier:
         self._reads_target = carriers.reads_target
         self._reads_headers = bool(carriers.headers) or any(token.header for token in tokens)
 
-    def now(self, request: RequestHead) -> Identity | None:
-        """The identity, as far as memory can tell; None when somebody has to be asked."""
+    def now(self, request: RequestHead, now: float) -> Identity | None:
+        """The identity, as far as memory can tell; None when somebody has to be asked. `now` is boot time."""
         presented = self.presented(request)
         if presented is _NOTHING_PRESENTED:
             return ANONYMOUS
@@ -75,13 +75,13 @@ class Identifier:
                 return Identity(has_bad_token=True)
             if isinstance(read, Session):
                 sessions.append(self._bound(read))
-        return self._bound_now(sessions, presented.credentials)
+        return self._bound_now(sessions, presented.credentials, now)
 
-    def _bound_now(self, sessions: list[BoundSession], credentials: tuple[bytes, ...]) -> Identity | None:
+    def _bound_now(self, sessions: list[BoundSession], credentials: tuple[bytes, ...], now: float) -> Identity | None:
         bound: list[tuple[bytes, BoundSession]] = []
         unbound: list[bytes] = []
         for credential in credentials:
-            known = self._directory.cached(credential)
+            known = self._directory.cached(credential, now)
             if known is UNKNOWN:
                 return None
             if known is None:
@@ -117,10 +117,13 @@ class Identifier:
 
     def presented(self, request: RequestHead) -> Presented:
         """The candidates of a request, as digests, and its tokens."""
-        found: list[Presented] = []
-        if b"cookie" in request.fields:
-            lines = request.values(b"cookie")
-            found.append(self._in_line(lines[0]) if len(lines) == 1 else self._read_lines(lines))
+        lines = request.cookies
+        in_cookies = _NOTHING_PRESENTED
+        if lines:
+            in_cookies = self._in_line(lines[0]) if len(lines) == 1 else self._read_lines(lines)
+        if not self._reads_target and not self._reads_headers:
+            return in_cookies
+        found = [in_cookies]
         if self._reads_target and self._carriers.in_target(request.target) is not NOTHING:
             found.append(self._digested(self._carriers.in_target(request.target), ()))
         if self._reads_headers:
@@ -160,14 +163,14 @@ class Identifier:
         """One Cookie line; browsers repeat theirs, so what it means is remembered."""
         presented = self._lines.get(line)
         if presented is None:
-            presented = self._read_lines([line])
+            presented = self._read_lines((line,))
             if len(line) <= _CACHED_LINE_BYTES:
                 if len(self._lines) >= _CACHED_LINES:
                     self._lines.clear()  # cheaper than a list of the least used, and as good at this size
                 self._lines[line] = presented
         return presented
 
-    def _read_lines(self, lines: list[bytes]) -> Presented:
+    def _read_lines(self, lines: Sequence[bytes]) -> Presented:
         reading = self._carriers.in_cookies(lines)
         if not any(token.cookie for token in self._tokens):
             return self._digested(reading, ())

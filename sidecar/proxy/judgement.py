@@ -6,7 +6,7 @@ from typing import Protocol
 from sidecar.core.denial import Answer
 from sidecar.core.identity import BoundSession, Session
 from sidecar.core.routes import Rule
-from sidecar.core.verdict import ANONYMOUS, Identity, Permit
+from sidecar.core.verdict import ANONYMOUS, Permit
 
 
 class Login(Protocol):
@@ -24,21 +24,22 @@ class Login(Protocol):
         """The callback was answered, or is gone."""
 
 
-@dataclass(slots=True)
 class Judgement:
-    """`permit` or `answer`: one of them is there."""
+    """`permit` or `answer`: one of them is there. Class attributes are defaults; a plain judgement sets few."""
 
-    permit: Permit | None
     answer: Answer | None = None
-    identity: Identity = ANONYMOUS
-    epoch: int = -1  # of the replica when the verdict was taken; another epoch means: look again
+    identity = ANONYMOUS
+    epoch = -1  # of the replica when the verdict was taken; another epoch means: look again
     login: Login | None = None
-    is_reviewed: bool = True  # False on routes that are forwarded unjudged
-    is_logout_path: bool = False
+    is_reviewed = True  # False on routes that are forwarded unjudged
+    is_control = False  # for the control application instead of the app
+    is_logout_path = False
     expired_cookies: tuple[bytes, ...] = ()  # Set-Cookie values to add when the request was stripped
     session: BoundSession | None = None  # what new cookies inherit
-    is_control: bool = False  # for the control application instead of the app
-    rule: Rule | None = None
+
+    def __init__(self, permit: Permit | None, rule: Rule) -> None:
+        self.permit = permit
+        self.rule = rule
 
     def is_fresh_login(self, learned: BoundSession | None) -> bool:
         """Whether the app has just logged in anew, so that what the request presented before does not count."""
@@ -47,7 +48,7 @@ class Judgement:
 
 @dataclass(slots=True)
 class Review:
-    """What the gate says about a response head: an answer to send instead, or the fields to send."""
+    """What the gate says about a response head: an answer to send instead, or the lines to send."""
 
     answer: Answer | None = None
-    headers: list[tuple[bytes, bytes]] | None = field(default=None, repr=False)
+    lines: list[bytes] | None = field(default=None, repr=False)

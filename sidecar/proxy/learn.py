@@ -6,19 +6,18 @@ known: the cookie inherits the session with its first login time. The app set a 
 proves the session of the cookie. Bindings are in the store before the response goes out.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sidecar.bindings.directory import UNKNOWN, Directory
 from sidecar.core.cookies import SetCookie, parse_set_cookie
 from sidecar.core.identity import BoundSession
+from sidecar.http1.fields import parse_line
 from sidecar.http1.request import RequestHead
 from sidecar.http1.response import ResponseHead
 from sidecar.proxy.enforcement import Enforcement
 from sidecar.proxy.identify import Identifier
 from sidecar.proxy.judgement import Judgement
-
-Field = tuple[bytes, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +41,7 @@ class Teacher:
 
     def read(self, request: RequestHead, judgement: Judgement, response: ResponseHead) -> Lesson | None:
         """What the response teaches; None when it is nothing that has to be written down."""
-        cookies = self._declared(response.headers)
+        cookies = self._declared(response.lines)
         login = judgement.login
         joined = login.session if login is not None else None
         is_unverified = login is not None and login.failed
@@ -73,29 +72,32 @@ class Teacher:
                 await self._directory.bind(credential, session, binder=lesson.binder)
         return session
 
-    def without_cookies(self, headers: Iterable[Field]) -> list[Field]:
-        """The response's fields without session cookies: a dead session gets no new one (reference case 154)."""
-        return [field for field in headers if not self._is_declared(field)]
+    def without_cookies(self, lines: Iterable[bytes]) -> list[bytes]:
+        """The response's lines without session cookies: a dead session gets no new one (reference case 154)."""
+        return [line for line in lines if not self._is_declared(line)]
 
-    def with_expired(self, headers: Iterable[Field], expired: Iterable[bytes]) -> list[Field]:
-        """The response's fields and our expiries, but for names that the app sets itself: its word wins."""
-        headers = list(headers)
-        own = {parse_set_cookie(value).name for name, value in headers if name.lower() == b"set-cookie"}
-        return headers + [(b"Set-Cookie", line) for line in expired if line.partition(b"=")[0] not in own]
+    def with_expired(self, lines: Sequence[bytes], expired: Iterable[bytes]) -> list[bytes]:
+        """The response's lines and our expiries, but for names that the app sets itself: its word wins."""
+        own = {cookie.name for cookie in _cookies_set(lines)}
+        return [*lines, *(b"Set-Cookie: " + line for line in expired if line.partition(b"=")[0] not in own)]
 
-    def _declared(self, headers: Iterable[Field]) -> list[SetCookie]:
+    def _declared(self, lines: Iterable[bytes]) -> list[SetCookie]:
         """The session cookies that the response sets; deletions are left out (the old value stays bound)."""
-        cookies = [parse_set_cookie(value) for name, value in headers if name.lower() == b"set-cookie"]
+        cookies = _cookies_set(lines)
         declared = [cookie for cookie in cookies if self._enforcement.is_declared(cookie.name)]
         for cookie in declared:
             self._enforcement.saw(cookie)
         return [cookie for cookie in declared if not cookie.is_deletion]
 
-    def _is_declared(self, field: Field) -> bool:
-        return field[0].lower() == b"set-cookie" and self._enforcement.is_declared(parse_set_cookie(field[1]).name)
+    def _is_declared(self, line: bytes) -> bool:
+        return any(self._enforcement.is_declared(cookie.name) for cookie in _cookies_set([line]))
 
     def _is_news(self, credential: bytes, session: BoundSession) -> bool:
         known = self._directory.cached(credential)
         if known is None or known is UNKNOWN:
             return True
         return known != session and known.login_time <= session.login_time
+
+
+def _cookies_set(lines: Iterable[bytes]) -> list[SetCookie]:
+    return [parse_set_cookie(value) for name, value in map(parse_line, lines) if name == b"set-cookie"]

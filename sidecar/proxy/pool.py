@@ -13,7 +13,6 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sidecar import clock
 from sidecar.proxy.errors import UpstreamError
 from sidecar.proxy.upstream import Upstream
 
@@ -67,13 +66,12 @@ class Pool:
         """Connections in use, idle, and requests that wait for one."""
         return len(self._all) - len(self._idle), len(self._idle), len(self._waiting)
 
-    def get_idle(self, *, must_be_open: bool) -> Upstream | None:
-        """A live idle connection, or None. `must_be_open` looks at the socket even when it was used just now.
+    def get_idle(self, now: float, *, must_be_open: bool) -> Upstream | None:
+        """A live idle connection, or None; `now` is boot time. `must_be_open` looks at the socket in any case.
 
         The app may close an idle connection at any moment; asyncio learns of it one loop iteration later. A request
         that cannot be repeated is not sent into that window.
         """
-        now = clock.boot()
         while self._idle:
             connection = self._idle.pop()
             age = now - connection.idle_since

@@ -85,10 +85,10 @@ class Publisher:
             raise StoreError("store_timeout", "the store did not answer in time") from None
 
     def _keep(self, revocations: Iterable[Revocation]) -> None:
-        for revocation in revocations:
-            if not self._outbox.put(revocation):
-                event(logger, logging.ERROR, "outbox_full", limit=len(self._outbox))
-                metrics.store_errors.labels(reason="outbox_full").inc()
+        kept = [self._outbox.put(revocation) for revocation in revocations]
+        if not all(kept):  # enforced here, refused to the provider, and lost with this process
+            event(logger, logging.ERROR, "outbox_full", dropped=kept.count(False))
+            metrics.store_errors.labels(reason="outbox_full").inc(kept.count(False))
         self._measure()
         self._waiting.set()
 

@@ -236,7 +236,13 @@ class RedisStore:
         """The state of the log and, at the same moment, what stands `after` a position."""
         read = [] if after is None else [("XREAD", "COUNT", PAGE, "STREAMS", self._log, after)]
         commands = [("EXISTS", self._log), *read, ("XINFO STREAM", self._log)]
-        exists, *found, info = await self._reader.ask_all(*commands, transaction=True)
+        try:
+            exists, *found, info = await self._reader.ask_all(*commands, transaction=True)
+        except StoreError as error:
+            if error.reason != "store_full":
+                raise
+            # A full server refuses everything inside MULTI. But then nobody can append in between either.
+            exists, *found, info = await self._reader.ask_all(*commands, transaction=False)
         if exists == 0:  # nothing was ever appended, or the log is gone; XINFO is an error then
             return _Log(_START, 0), []
         raise_first([exists, *found, info])

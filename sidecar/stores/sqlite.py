@@ -118,9 +118,7 @@ class SqliteStore:
             batch = await self._next()
             if batch.revocations or not batch.complete:
                 return batch
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(POLL_S):  # wait_for of Python 3.11 may swallow a cancellation
-                    await self._news.wait()
+            await self._wait_for_news()
         return await self._next()
 
     async def prune(self) -> None:
@@ -144,6 +142,11 @@ class SqliteStore:
         if rows:
             self._cursor = rows[-1][0]
         return Batch(self._entries.unpack(entry for _, entry in rows), complete=len(rows) < PAGE)
+
+    async def _wait_for_news(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(POLL_S):  # wait_for of Python 3.11 may swallow a cancellation
+                await self._news.wait()
 
     async def _commit(self, statements: Sequence[Statement]) -> None:
         await self._in_thread(self._opened.commit, statements)

@@ -68,14 +68,18 @@ class Node:
 
 @pytest.fixture
 async def start_node() -> AsyncIterator[Callable[..., Any]]:
-    """A function that starts a node on a store address; `loaded=False` does not wait for the first load."""
+    """A function that starts a node on a store address.
+
+    `loaded=False` does not wait for the first load, `running=False` does not even begin it.
+    """
     nodes: list[Node] = []
 
-    async def start(url: str, *, loaded: bool = True, **options: Any) -> Node:
+    async def start(url: str, *, running: bool = True, loaded: bool = True, **options: Any) -> Node:
         node = Node(url, **options)
         nodes.append(node)
-        await node.start()
-        if loaded:
+        if running:
+            await node.start()
+        if running and loaded:
             await node.loaded()
         return node
 

@@ -123,6 +123,18 @@ async def test_closing_with_something_waiting_is_quick(redis_server, start_node,
         await node.publisher.aclose()
 
 
+async def test_a_full_outbox_still_enforces_and_says_what_it_drops(redis_server, start_node, revocation, caplog):
+    node = await start_node(redis_server.url)
+    node.publisher._outbox = Outbox(1)
+    redis_server.command("CONFIG", "SET", "maxmemory", "1")
+    with pytest.raises(StoreError):
+        await node.publisher.publish([revocation(1), revocation(2), revocation(3)])
+
+    assert node.knows(revocation(1), revocation(2), revocation(3))
+    assert node.publisher.waiting == 1
+    assert [record.fields["dropped"] for record in caplog.records if record.getMessage() == "outbox_full"] == [2]
+
+
 # The outbox by itself
 
 

@@ -42,6 +42,11 @@ class Browser:
         """What a script on the page would do: no navigation, no redirects."""
         return self.http.get(url, headers={"Accept": "application/json"}, timeout=15, allow_redirects=False)
 
+    def probe(self, url: str) -> requests.Response:
+        """Ask with this browser's cookies, but keep nothing of the answer: a refusal takes the cookie away."""
+        headers = {"Accept": "application/json", "Cookie": self.cookie_header()}
+        return requests.get(url, headers=headers, timeout=15, allow_redirects=False)
+
     def submit(self, page: requests.Response, **fields: str) -> requests.Response:
         """Fill in and send the one form of the page."""
         form = _FORM.search(page.text)
@@ -62,6 +67,11 @@ class Browser:
         """Copy another browser's cookies, as a thief or a restored backup would."""
         for cookie in other.http.cookies:
             self.http.cookies.set_cookie(cookie)
+
+
+def is_refused(answer: requests.Response) -> bool:
+    """Refused by the sidecar for a logout, and not by the app for whatever reason."""
+    return answer.status_code == 401 and answer.headers.get("X-Logout-Sidecar") == "revoked"
 
 
 def seconds_until_cut(stream: Iterator[bytes], *, within: float = 3) -> float:

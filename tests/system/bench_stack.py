@@ -197,6 +197,7 @@ def configuration(*, issuer: str, app: int, relay: int, store: str) -> dict[str,
         },
         "enforcement": {"action": "reject", "login_url": "/login"},
         "store": {"url": store, "secret": {"env": "DIGEST_SECRET"}},
+        "drain": {"delay": "0s", "timeout": "5s"},
     }
 
 

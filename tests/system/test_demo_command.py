@@ -88,6 +88,15 @@ def test_two_signals_in_a_row_leave_nothing_behind_either(tmp_path: Path) -> Non
     wait_for(lambda: nothing_is_left(tmp_path), "nothing to be left")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's death")
+def test_even_kill_9_leaves_no_process_behind(tmp_path: Path) -> None:
+    with demo(tmp_path) as command:
+        command.wait_until_says("Ctrl-C ends it", within=30)
+        assert len(list(processes_that_name(str(tmp_path / "tmp")))) == 1
+        command.kill()
+    wait_for(lambda: not list(processes_that_name(str(tmp_path / "tmp"))), "the sidecar to end")
+
+
 def test_the_end_of_the_sidecar_ends_the_demo_with_an_error(tmp_path: Path) -> None:
     with demo(tmp_path) as command:
         command.wait_until_says("Ctrl-C ends it", within=30)

@@ -40,17 +40,13 @@ def expect_config_error(sidecar: Sidecar, about: str) -> None:
     assert output.splitlines()[-1] == "1 error"
 
 
-@pytest.mark.parametrize("section", ["listen", "ops", "relay"])
-def test_a_port_in_use(sidecar: Sidecar, section: str) -> None:
-    config = sidecar.config
-    place = {
-        "listen": config["listen"],
-        "ops": config["ops"]["listen"],
-        "relay": config["control"]["relay_listen"],
-    }[section]
+@pytest.mark.parametrize("key", ["listen", "ops.listen", "control.relay_listen"])
+def test_a_port_in_use_is_named_with_its_key(sidecar: Sidecar, key: str) -> None:
+    section, _, name = key.rpartition(".")
+    place = sidecar.config[section][name] if section else sidecar.config[name]
     host, _, port = place.rpartition(":")
     with socket.create_server((host, int(port))):
-        expect_one_line(sidecar, port)
+        expect_one_line(sidecar, f" {key}: cannot listen on {place}")
 
 
 def test_a_secret_that_cannot_be_read(sidecar: Sidecar, tmp_path: Path) -> None:

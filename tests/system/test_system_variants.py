@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bench_browser import NAVIGATION, Browser
+from bench_browser import NAVIGATION, Browser, is_refused
 from bench_stack import Cast
 
 
@@ -11,7 +11,7 @@ def test_redirect_leads_a_person_to_a_new_login_and_tells_a_program(tmp_path: Pa
     with cast.running(), Browser() as browser:
         browser.log_in(f"{cast.sidecar.url}/private", "alice")
         cast.provider.end(cast.provider.sessions("alice")[0])
-        assert browser.fetch(f"{cast.sidecar.url}/api/me").status_code == 401
+        assert is_refused(browser.probe(f"{cast.sidecar.url}/api/me"))
         answer = browser.http.get(f"{cast.sidecar.url}/private", headers=NAVIGATION, timeout=5, allow_redirects=False)
         assert (answer.status_code, answer.headers["Location"]) == (302, "/login")
         page = browser.log_in(f"{cast.sidecar.url}/private", "alice")
@@ -38,4 +38,4 @@ def test_an_app_that_takes_only_an_issuer_uses_the_relays_discovery_document(tmp
     with cast.running(), Browser() as browser:
         assert browser.log_in(f"{cast.sidecar.url}/private", "alice").url == f"{cast.sidecar.url}/private"
         assert cast.provider.end(cast.provider.sessions("alice")[0]) == "ok"
-        assert browser.fetch(f"{cast.sidecar.url}/api/me").status_code == 401
+        assert is_refused(browser.probe(f"{cast.sidecar.url}/api/me"))

@@ -1,0 +1,314 @@
+"""A whole data plane in this process, with a scripted app behind it and scripted clients before it.
+
+Everything between the two is the product: gate, pools, replica, feed, publisher, bindings, logins, and the embedded
+store in memory. Only the two ends are the test's.
+"""
+
+import asyncio
+import contextlib
+import ipaddress
+import socket
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+from typing import Any
+
+from wire import Listener, Wire, ask, until
+
+from sidecar import clock
+from sidecar.bindings.directory import Directory
+from sidecar.bindings.logins import Logins
+from sidecar.core.credentials import Carriers
+from sidecar.core.denial import Action
+from sidecar.core.freshness import Freshness
+from sidecar.core.identity import BoundSession, Digester, Session
+from sidecar.core.paths import compile_pattern
+from sidecar.core.replica import Replica
+from sidecar.core.revocation import expiry, of_logout
+from sidecar.core.routes import Route, Routes, Rule
+from sidecar.core.verdict import Policy
+from sidecar.http1.forwarded import peer_of
+from sidecar.proxy.downstream import Downstream, listener
+from sidecar.proxy.enforcement import Enforcement
+from sidecar.proxy.gate import Gate
+from sidecar.proxy.identify import Identifier
+from sidecar.proxy.learn import Teacher
+from sidecar.proxy.limits import Limits
+from sidecar.proxy.live import LiveStreams
+from sidecar.proxy.plane import Plane
+from sidecar.proxy.pool import Address, Pool
+from sidecar.proxy.stats import Stats
+from sidecar.stores.feed import Feed
+from sidecar.stores.interface import Store
+from sidecar.stores.open import open_store
+from sidecar.stores.publish import Publisher
+
+ISSUER, CLIENT = "https://idp.example", "legacy"
+MAX_AGE_S = 3600
+CALLBACK, LOGOUT = "/oidc/callback", "/logout"
+
+
+def session(sid: str = "s-1", *, sub: str = "alice", age: float = 60) -> Session:
+    """A session that began `age` seconds ago."""
+    return Session(ISSUER, CLIENT, sid, sub, int((time.time() - age) * 1000))
+
+
+class Bindings:
+    """The bindings of a real store, which can be made to fail, or to wait until the test lets it go on."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.fault: Exception | None = None
+        self.go_on = asyncio.Event()
+        self.go_on.set()
+        self.waiting = 0
+
+    async def get_binding(self, credential: bytes) -> BoundSession | None:
+        await self._trouble()
+        return await self._store.get_binding(credential)
+
+    async def put_binding(self, credential: bytes, session: BoundSession, ttl: int) -> None:
+        await self._trouble()
+        await self._store.put_binding(credential, session, ttl)
+
+    async def delete_binding(self, credential: bytes) -> None:
+        await self._trouble()
+        await self._store.delete_binding(credential)
+
+    async def _trouble(self) -> None:
+        self.waiting += 1
+        await self.go_on.wait()
+        self.waiting -= 1
+        if self.fault is not None:
+            raise self.fault
+
+
+class Stage:
+    """One data plane. `client` and `app` are the two ends; `login` and `logout` what happens beside it."""
+
+    def __init__(
+        self,
+        *,
+        limits: Limits,
+        action: str,
+        login_url: str | None,
+        routes: Iterable[Route],
+        path_parameters: Iterable[str],
+        deny_unbound: bool,
+        fail_open: bool,
+        grace: float,
+        trusted: Iterable[str],
+        pool: dict[str, Any],
+        plane: dict[str, Any],
+        control_path: str,
+    ) -> None:
+        self.store = open_store("sqlite://")
+        self.digester = Digester(b"a secret of the tests")
+        self.replica, self.freshness = Replica(), Freshness(min(0.6, grace), grace)
+        self.live, self.stats = LiveStreams(), Stats()
+        self.bindings = Bindings(self.store)
+        self.directory = Directory(self.bindings, ttl_s=2 * MAX_AGE_S, clock=clock.boot)
+        self.logins = Logins(clock=clock.boot, wait_s=1.0)
+        carriers = Carriers(cookies=["JSESSIONID"], path_parameters=path_parameters)
+        self.identifier = Identifier(carriers=carriers, tokens=(), directory=self.directory, digester=self.digester)
+        enforcement = Enforcement(carriers=carriers, identifier=self.identifier, token_cookies=())
+        teacher = Teacher(identifier=self.identifier, enforcement=enforcement, directory=self.directory)
+        self.publisher = Publisher(
+            store=self.store, replica=self.replica, on_revocation=lambda revocation: self.gate.revoked(revocation)
+        )
+        self.gate = Gate(
+            identifier=self.identifier,
+            enforcement=enforcement,
+            teacher=teacher,
+            directory=self.directory,
+            logins=self.logins,
+            replica=self.replica,
+            freshness=self.freshness,
+            publish=self.publisher.publish,
+            live=self.live,
+            stats=self.stats,
+            policy=Policy(deny_unbound=deny_unbound, fail_open=fail_open, max_age_ms=MAX_AGE_S * 1000),
+            routes=Routes(list(routes), Rule(Action(action), login_url)),
+            callbacks=[compile_pattern(CALLBACK)],
+            logout_paths=[compile_pattern(LOGOUT)],
+            control_prefix=b"/_sidecar",
+        )
+        self.feed = Feed(
+            store=self.store, replica=self.replica, freshness=self.freshness, on_revocation=self.gate.revoked
+        )
+        self._app = Listener(socket.create_server(("127.0.0.1", 0)))
+        unix = socket.socket(socket.AF_UNIX)
+        unix.bind(control_path)
+        self._control = Listener(unix)
+        host, port = self._app.sock.getsockname()
+        self.pool = Pool(Address(host=host, port=port), head_bytes=limits.head_bytes, **{"keepalive": 30.0} | pool)
+        self.plane = Plane(
+            gate=self.gate,
+            app=self.pool,
+            control=Pool(Address(path=control_path), head_bytes=limits.head_bytes, keepalive=30.0),
+            live=self.live,
+            stats=self.stats,
+            limits=limits,
+            **{"response_timeout": 30.0} | plane,
+        )
+        self._networks = [ipaddress.ip_network(network) for network in trusted]
+        self._clients: list[Wire] = []
+        self.faults: list[dict[str, Any]] = []  # what the event loop was told of
+
+    async def open(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _loop, context: self.faults.append(context))
+        self.feed.start()
+        self.publisher.start()
+        await until(self.feed.loaded.is_set)
+        factory = listener(self.plane, lambda address: peer_of(address, self._networks))
+        self._server = await loop.create_server(factory, "127.0.0.1", 0)
+        self._address = self._server.sockets[0].getsockname()
+        self.plane.start()
+
+    async def aclose(self) -> None:
+        self.bindings.go_on.set()
+        self._server.close()
+        for client in self._clients:
+            client.close()
+        for connection in list(self.plane.connections):
+            connection.abort()
+        self.plane.app.close()
+        self.plane.control.close()
+        self._app.close()
+        self._control.close()
+        tasks = [*self.plane._tasks, *self.gate._tasks]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.feed.aclose()
+        await self.publisher.aclose()
+        await self.directory.aclose()
+        await self.store.aclose()
+        for fault in self.faults:
+            raise AssertionError(fault) from fault.get("exception")
+
+    # The two ends
+
+    async def client(self, *requests: bytes) -> Wire:
+        """A new connection from a client, which sends these requests."""
+        sock = socket.socket()
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, self._address)
+        wire = Wire(sock)
+        self._clients.append(wire)
+        if requests:
+            await wire.send(*requests)
+        return wire
+
+    async def app(self) -> Wire:
+        """The next connection that the sidecar has opened to the app."""
+        return await self._app.accept()
+
+    async def control(self) -> Wire:
+        """The next connection to the control application."""
+        return await self._control.accept()
+
+    def is_app_untouched(self) -> bool:
+        """No connection to the app was opened but those that the test has accepted."""
+        return self._app.is_untouched() and len(self.pool._all) <= len(self._app.wires)
+
+    async def asks(self, request: bytes) -> tuple[Wire, Wire]:
+        """A client that asks, and the app's end of the connection on which the request has arrived."""
+        client = await self.client(request)
+        app = await self.app()
+        await app.head()
+        return client, app
+
+    def stop_app(self) -> None:
+        """The app listens no more."""
+        self._app.sock.close()
+
+    # Beside it
+
+    async def bind(self, value: str, to: Session | None = None) -> Session:
+        """The cookie JSESSIONID=value belongs to a session."""
+        to = to or session()
+        digest = self.digester.credential(value.encode())
+        await self.directory.bind(digest, self.digester.bound(to), binder="token_endpoint")
+        return to
+
+    async def logout(self, sid: str | None = "s-1", sub: str | None = None) -> None:
+        """The provider ends a session now."""
+        now = time.time()
+        await self.publisher.publish(
+            of_logout(
+                self.digester,
+                ISSUER,
+                CLIENT,
+                sid,
+                sub,
+                cutoff=int(now * 1000),
+                expires=expiry(now, MAX_AGE_S),
+            )
+        )
+
+    # Looking inside
+
+    @property
+    def downstream(self) -> Downstream:
+        (connection,) = self.plane.connections
+        return connection
+
+    def buffered(self) -> int:
+        """Bytes of the conversation that the sidecar holds."""
+        held = sum(
+            len(connection._buffer) + connection.transport.get_write_buffer_size()
+            for connection in self.plane.connections
+        )
+        return held + sum(
+            len(connection._buffer) + connection.transport.get_write_buffer_size() for connection in self.pool._all
+        )
+
+    def is_quiet(self) -> bool:
+        """Nothing is left of any exchange."""
+        return not self.plane.connections and not self.stats.in_flight and not self.live and not self.pool.counts[0]
+
+
+def revoked_cookie(first: str = "GET / HTTP/1.1", *fields: str, value: str = "dead", body: bytes = b"") -> bytes:
+    """A request with a session cookie."""
+    return ask(first, f"Cookie: JSESSIONID={value}", *fields, body=body)
+
+
+@contextlib.asynccontextmanager
+async def stage(
+    *,
+    limits: dict[str, Any] | None = None,
+    action: str = "reject",
+    login_url: str | None = None,
+    routes: Iterable[Route] = (),
+    path_parameters: Iterable[str] = (),
+    deny_unbound: bool = False,
+    fail_open: bool = False,
+    grace: float = 60.0,
+    trusted: Iterable[str] = (),
+    pool: dict[str, Any] | None = None,
+    **plane: Any,
+) -> AsyncIterator[Stage]:
+    """A data plane, open. `limits`, `pool` and `plane` name what differs from the usual."""
+    with tempfile.TemporaryDirectory() as folder:
+        opened = Stage(
+            limits=Limits(**limits or {}),
+            action=action,
+            login_url=login_url,
+            routes=routes,
+            path_parameters=path_parameters,
+            deny_unbound=deny_unbound,
+            fail_open=fail_open,
+            grace=grace,
+            trusted=trusted,
+            pool=pool or {},
+            plane=plane,
+            control_path=str(Path(folder) / "control"),
+        )
+        await opened.open()
+        try:
+            yield opened
+        finally:
+            await opened.aclose()
