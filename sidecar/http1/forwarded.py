@@ -8,7 +8,7 @@ import ipaddress
 from collections.abc import Sequence
 
 from sidecar.http1.fields import parse_line
-from sidecar.http1.request import RequestHead
+from sidecar.http1.request import RequestHead, build_plain_request, build_request
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -23,7 +23,7 @@ _TRUSTED_PREFIXES = (b"x-forwarded-", b"ssl-client-", b"x-ssl-client-")
 class Peer:
     """The other end of a downstream connection: its address and whether it is believed."""
 
-    __slots__ = ("_host", "_lines", "_scheme", "address", "is_trusted")
+    __slots__ = ("_block", "_host", "_lines", "_scheme", "address", "is_trusted")
 
     def __init__(self, address: bytes, *, is_trusted: bool, scheme: bytes = b"http") -> None:
         self.address = address  # empty for a Unix socket
@@ -31,6 +31,16 @@ class Peer:
         self._scheme = scheme
         self._host: bytes | None = None
         self._lines: tuple[bytes, ...] = ()
+        self._block = b""
+
+    def head(self, request: RequestHead) -> bytes:
+        """The head for the app: without what does not count, with what it is told about the client."""
+        block = request.block
+        if block is None:
+            return build_request(request, self.apply(request))
+        if block.host != self._host:
+            self._meet(block.host)
+        return build_plain_request(request, block, self._block)
 
     def apply(self, request: RequestHead) -> list[bytes]:
         """The request's lines without those that do not count, and the lines that tell the app about the client."""
@@ -39,11 +49,16 @@ class Peer:
             lines = [line for line in lines if not self._is_replaced(parse_line(line)[0])]
             if self.is_trusted:
                 return [*lines, *self._appended_lines(request)]
-        if request.host != self._host:  # a browser keeps to one host on a connection
-            self._host = request.host
-            chain = [self.address] if self.address else []
-            self._lines = _lines(chain, self._scheme, request.host, _port(request.host, self._scheme))
+        if request.host != self._host:
+            self._meet(request.host)
         return [*lines, *self._lines]
+
+    def _meet(self, host: bytes) -> None:
+        """Another host than before; a browser keeps to one on a connection."""
+        chain = [self.address] if self.address else []
+        self._lines = _lines(chain, self._scheme, host, _port(host, self._scheme))
+        self._block = b"".join(line + b"\r\n" for line in self._lines)
+        self._host = host
 
     def _is_replaced(self, name: bytes) -> bool:
         return name in _OURS or (not self.is_trusted and _is_about_client(name))

@@ -56,6 +56,28 @@ _NO_UNDERSCORE_PREFIXES = (b"x-forwarded", b"proxy-", b"remote-", b"ssl-client-"
 _reader = FieldReader(_SPECIAL, prefixes=_CLIENT_PREFIXES, blame=400)
 
 
+class Block:
+    """A header block that was read before, byte for byte, and holds nothing but plain fields, Host and Cookie.
+
+    A browser repeats its header block from request to request; what it means, and what is sent on for it, depends on
+    its bytes alone. `remembered` is for whoever judges requests: a place to keep what was found out about this block.
+    """
+
+    __slots__ = ("cookies", "host", "lines", "remembered", "sent")
+
+    def __init__(self, request: "RequestHead", sent: bytes) -> None:
+        self.lines = request.lines
+        self.host = request.host
+        self.cookies = request.cookies
+        self.sent = sent  # the lines as they go out, checked
+        self.remembered: object = None
+
+
+_blocks: dict[bytes, Block] = {}
+_MAX_BLOCKS = 4096
+_MAX_BLOCK_BYTES = 2048  # so a memory of some 20 MiB at the most
+
+
 class RequestHead:
     """A validated request head. `lines` holds, in order and spelling, only what goes on to the app.
 
@@ -71,6 +93,7 @@ class RequestHead:
     upgrade = False  # to a WebSocket; no other upgrade exists here
     cookies: tuple[bytes, ...] = ()  # the values of all Cookie fields
     special: Mapping[bytes, list[bytes]] = {}  # values of the other fields that were looked at, by lower-case name
+    block: Block | None = None  # where the whole block was read before
     _fields: dict[bytes, bytes] | None = None
 
     def __init__(self, method: bytes, target: bytes, version: int, lines: list[bytes]) -> None:
@@ -101,22 +124,49 @@ class RequestHead:
 
 def parse_request(head: bytes, *, max_headers: int) -> RequestHead:
     """Parse one complete head, including its final empty line. Raises ProtocolError."""
-    lines = head[:-4].split(b"\r\n")
-    start = grammar.REQUEST_LINE.fullmatch(lines[0])
+    end = head.index(b"\r\n")
+    start = grammar.REQUEST_LINE.fullmatch(head, 0, end)
     if start is None:
         raise ProtocolError(400, "bad_request_line")
     method, target, minor = start.groups()
     if method == b"CONNECT" or method == b"TRACE":  # no tunnel to elsewhere; TRACE reflects cookies (58, 115)
         raise ProtocolError(405, "method_not_allowed")
-    if len(lines) > max_headers + 1:
+    text = head[end + 2 :]
+    block = _blocks.get(text)
+    if block is not None and minor == b"1" and target[:1] == b"/" and len(block.lines) <= max_headers:
+        request = RequestHead(method, target, 1, block.lines)
+        request.host, request.cookies, request.block = block.host, block.cookies, block
+        return request
+    return _read(RequestHead(method, target, 1 if minor == b"1" else 0, []), text, max_headers)
+
+
+def _read(request: RequestHead, text: bytes, max_headers: int) -> RequestHead:
+    lines = text[:-4].split(b"\r\n") if len(text) > 4 else []
+    if len(lines) > max_headers:
         raise ProtocolError(431, "too_many_headers")
-    sent, special = _reader.read(lines[1:])
-    request = RequestHead(method, target, 1 if minor == b"1" else 0, sent)
+    request.lines, special = _reader.read(lines)
     if _is_plain(request, special):
+        _remember(request, text)
         return request
     _read_special(request, special)
     _read_target(request)
     return request
+
+
+def _remember(request: RequestHead, text: bytes) -> None:
+    if len(text) > _MAX_BLOCK_BYTES:
+        return
+    sent = grammar.join_head(list(request.lines))
+    if sent is None:
+        raise ProtocolError(400, "unclean_head")
+    if len(_blocks) >= _MAX_BLOCKS:
+        _blocks.clear()  # a stranger who fills it costs everybody one more reading, no more
+    _blocks[text] = request.block = Block(request, sent[:-2])
+
+
+def build_plain_request(request: RequestHead, block: Block, extra: bytes) -> bytes:
+    """The head for the app where the block was checked before. `extra`: complete lines made by the proxy."""
+    return b"%b %b HTTP/1.1\r\n%b%b\r\n" % (request.method, request.target, block.sent, extra)
 
 
 def build_request(request: RequestHead, lines: Iterable[bytes]) -> bytes:
@@ -124,7 +174,7 @@ def build_request(request: RequestHead, lines: Iterable[bytes]) -> bytes:
     head = [b"%b %b HTTP/1.1" % (request.method, request.target), *lines]
     if not request.special and request.version == 1:  # a plain one: Host stands among the lines
         return _joined(head)
-    if b"host" not in request.special:  # HTTP/1.0; the exchange filled in the app's own name
+    if b"host" not in request.special and request.version == 0:  # HTTP/1.0; the exchange filled in the app's own name
         head.append(b"Host: %b" % request.host)
     if request.upgrade:
         head += (b"Connection: Upgrade", b"Upgrade: websocket")

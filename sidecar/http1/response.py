@@ -22,13 +22,17 @@ _reader = FieldReader(
 
 
 class ResponseHead:
-    """A validated response head. `lines` holds, in order and spelling, only what goes on to the client."""
+    """A validated response head. `lines` holds, in order and spelling, only what goes on to the client.
+
+    Never changed after parsing: heads that repeat are shared.
+    """
 
     content_length: int | None = None
     chunked = False
     keep_alive = True
     sets_cookies = False
     upgrade = b""  # lower case
+    plain_head = b""  # for an HTTP/1.1 client that stays connected; made when first needed
 
     def __init__(self, status: int, reason: bytes, version: int, lines: list[bytes]) -> None:
         self.status: Final = status
@@ -40,8 +44,26 @@ class ResponseHead:
         return f"<ResponseHead {self.status}>"
 
 
+# An app repeats its heads as a browser does, at least for as long as a second lasts (`Date`).
+_heads: dict[bytes, ResponseHead] = {}
+_MAX_HEADS = 2048
+_MAX_HEAD_BYTES = 2048  # so a memory of some 10 MiB at the most
+
+
 def parse_response(head: bytes) -> ResponseHead:
     """Parse one complete head, including its final empty line. Raises ProtocolError(502)."""
+    known = _heads.get(head)
+    if known is not None:
+        return known
+    response = _parse(head)
+    if len(head) <= _MAX_HEAD_BYTES and not response.sets_cookies and response.status != 101:
+        if len(_heads) >= _MAX_HEADS:
+            _heads.clear()
+        _heads[head] = response
+    return response
+
+
+def _parse(head: bytes) -> ResponseHead:
     lines = head[:-4].split(b"\r\n")
     start = _STATUS_LINE.fullmatch(lines[0])
     if start is None:
@@ -59,6 +81,9 @@ def build_response(
     response: ResponseHead, lines: Iterable[bytes], framing: bytes, *, keep_alive: bool, minor: int
 ) -> bytes:
     """The head for an HTTP/1.`minor` client. `framing` is empty or one line, made by the exchange."""
+    is_plain = keep_alive and minor == 1 and lines is response.lines and framing[:15] == b"Content-Length:"
+    if is_plain and response.plain_head:
+        return response.plain_head
     head = [b"HTTP/1.1 %d %b" % (response.status, response.reason), *lines]
     if framing:
         head.append(framing)
@@ -69,6 +94,8 @@ def build_response(
     joined = grammar.join_head(head)
     if joined is None:
         raise ProtocolError(502, "unclean_head")
+    if is_plain:
+        response.plain_head = joined
     return joined
 
 

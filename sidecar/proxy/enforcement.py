@@ -78,6 +78,8 @@ class Enforcement:
         fields = [(name, value) for name, _, value in (line.partition(b": ") for line in request.lines)]
         stripped = strip_fields(fields, self._carriers, self._identifier.is_token_cookie)
         request.lines = list(map(b": ".join, stripped))
+        request.cookies = ()
+        request.block = None  # it is not that block any more
         return True
 
     def _may_learn(self, name: bytes) -> bool:

@@ -14,7 +14,7 @@ from sidecar.core.denial import Answer
 from sidecar.core.verdict import Permit
 from sidecar.http1.chunked import encode_chunk, encode_end
 from sidecar.http1.errors import ProtocolError
-from sidecar.http1.request import RequestHead, build_request
+from sidecar.http1.request import RequestHead
 from sidecar.http1.response import ResponseHead, build_response, has_no_body
 from sidecar.proxy.errors import UpstreamError
 from sidecar.proxy.judgement import Judgement, Review
@@ -85,7 +85,7 @@ class Exchange:
         if not request.host:
             request.host = pool.address.authority
         try:
-            self._head_out = build_request(request, self._downstream.peer.apply(request))
+            self._head_out = self._downstream.peer.head(request)
         except ProtocolError as error:
             self._refuse(error.status, error.reason)
             return
