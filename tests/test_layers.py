@@ -44,7 +44,9 @@ FORBIDDEN = {
 }
 
 # `core` holds rules. Time, randomness, I/O and logging are for its callers.
-NOT_IN_CORE = frozenset("asyncio aiohttp redis yaml pydantic uvloop socket ssl time logging os random".split())
+NOT_IN_CORE = frozenset(
+    ("asyncio", "aiohttp", "redis", "yaml", "pydantic", "uvloop", "socket", "ssl", "time", "logging", "os", "random")
+)
 NOT_IN_HTTP1 = NOT_IN_CORE | {"threading", "select"}
 
 

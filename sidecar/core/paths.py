@@ -34,9 +34,9 @@ def is_plain(path: bytes) -> bool:
 
 def place(path: bytes, prefix: bytes) -> Place:
     """Whether a path is under `prefix`, only looks like it, or neither."""
-    if _NOT_PLAIN.search(path) is None:
-        if path[:2] != prefix[:2] and path[1:2] != prefix[1:2].upper():  # nearly every request of the app
-            return Place.ELSEWHERE
+    if b"%" not in path and prefix[prefix.rindex(b"/") + 1 :].lower() not in path.lower():
+        return Place.ELSEWHERE  # nearly every request: without encoding, the name would have to stand there
+    if is_plain(path):
         if _is_under(path, prefix):
             return Place.CONTROL
         # Some servers and file systems ignore case; no app has a use for the same name in capitals.

@@ -6,7 +6,7 @@ are ordered: what is proven dead stays dead in an outage too (DESIGN promise 2),
 """
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -126,12 +126,13 @@ def decide(
         return Deny(Reason.BAD_TOKEN)
     if is_revoked(identity, cutoff):
         return Deny(Reason.REVOKED)
-    sessions = identity.all_sessions()
-    if _is_too_old(sessions, now_ms - policy.max_age_ms - CLOCK_SKEW_MS):
+    if _is_too_old(identity, now_ms - policy.max_age_ms - CLOCK_SKEW_MS):
         return Deny(Reason.EXPIRED)
     if identity.unbound and policy.deny_unbound and not identity.is_store_silent:
         return Deny(Reason.UNBOUND)
-    return _judge_freshness(identity, sessions, freshness, fail_open=policy.fail_open)
+    if freshness is State.BLIND or identity.is_store_silent or identity.are_keys_missing:
+        return _judge_in_the_dark(identity, freshness, fail_open=policy.fail_open)
+    return ALLOW
 
 
 def is_revoked(identity: Identity, cutoff: Callable[[bytes], int | None]) -> bool:
@@ -146,7 +147,10 @@ def is_revoked(identity: Identity, cutoff: Callable[[bytes], int | None]) -> boo
         until = cutoff(credential)
         if until is not None and session.login_time <= until:
             return True
-    return any(cutoff(credential) is not None for credential in identity.unbound)
+    for credential in identity.unbound:
+        if cutoff(credential) is not None:
+            return True
+    return False
 
 
 def is_session_revoked(session: BoundSession, cutoff: Callable[[bytes], int | None]) -> bool:
@@ -166,18 +170,22 @@ def cutoff_of(session: BoundSession, cutoff: Callable[[bytes], int | None]) -> i
     return max([session.login_time, *(until for until in map(cutoff, digests) if until is not None)])
 
 
-def _is_too_old(sessions: Sequence[BoundSession], oldest: float) -> bool:
+def _is_too_old(identity: Identity, oldest: float) -> bool:
     """An app may roll its session for ever; revocations are kept for `max_age`, so no older login may be served."""
-    return any(session.login_time < oldest for session in sessions)
+    for session in identity.sessions:
+        if session.login_time < oldest:
+            return True
+    for _, session in identity.bound:
+        if session.login_time < oldest:
+            return True
+    return False
 
 
-def _judge_freshness(
-    identity: Identity, sessions: Sequence[BoundSession], freshness: State, *, fail_open: bool
-) -> Verdict:
+def _judge_in_the_dark(identity: Identity, freshness: State, *, fail_open: bool) -> Verdict:
     if identity.are_keys_missing:
         return Deny(Reason.KEYS)  # not a matter of the store: an unread token proves nothing
     if identity.is_store_silent:
         return _FAILING_OPEN if fail_open else Deny(Reason.STORE)
-    if freshness is State.BLIND and (sessions or identity.unbound):
+    if freshness is State.BLIND and (identity.sessions or identity.bound or identity.unbound):
         return _FAILING_OPEN if fail_open else Deny(Reason.STALE)
     return ALLOW

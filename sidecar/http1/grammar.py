@@ -7,6 +7,8 @@ TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 section 5.6.2
 # Exactly one space between the parts, no fragment, visible ASCII only (RFC 9112 section 3). llhttp is laxer.
 REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([\x21\x22\x24-\x7e]+) HTTP/1\.([01])")
 
+ORIGIN_FORM = re.compile(rb"/[\x21\x22\x24-\x7e]*")  # what nearly every request line has
+
 # RFC 9110 section 8.6. On bytes: `\d` of a str also matches Arabic digits. 18 digits stay below 2^63.
 CONTENT_LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}")
 

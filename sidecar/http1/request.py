@@ -73,7 +73,8 @@ class Block:
         self.remembered: object = None
 
 
-_blocks: dict[bytes, Block] = {}
+_blocks: dict[bytes, Block] = {}  # by what follows the target: version and fields
+_COMMON_METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"))
 _MAX_BLOCKS = 4096
 _MAX_BLOCK_BYTES = 2048  # so a memory of some 20 MiB at the most
 
@@ -124,44 +125,50 @@ class RequestHead:
 
 def parse_request(head: bytes, *, max_headers: int) -> RequestHead:
     """Parse one complete head, including its final empty line. Raises ProtocolError."""
-    end = head.index(b"\r\n")
-    start = grammar.REQUEST_LINE.fullmatch(head, 0, end)
+    method, _, after = head.partition(b" ")
+    target, _, rest = after.partition(b" ")
+    block = _blocks.get(rest)
+    if (
+        block is not None
+        and method in _COMMON_METHODS
+        and len(block.lines) <= max_headers
+        and grammar.ORIGIN_FORM.fullmatch(target) is not None
+    ):
+        request = RequestHead(method, target, 1, block.lines)
+        request.host, request.cookies, request.block = block.host, block.cookies, block
+        return request
+    return _read(head, rest, max_headers)
+
+
+def _read(head: bytes, rest: bytes, max_headers: int) -> RequestHead:
+    line, *lines = head[:-4].split(b"\r\n")
+    start = grammar.REQUEST_LINE.fullmatch(line)
     if start is None:
         raise ProtocolError(400, "bad_request_line")
     method, target, minor = start.groups()
     if method == b"CONNECT" or method == b"TRACE":  # no tunnel to elsewhere; TRACE reflects cookies (58, 115)
         raise ProtocolError(405, "method_not_allowed")
-    text = head[end + 2 :]
-    block = _blocks.get(text)
-    if block is not None and minor == b"1" and target[:1] == b"/" and len(block.lines) <= max_headers:
-        request = RequestHead(method, target, 1, block.lines)
-        request.host, request.cookies, request.block = block.host, block.cookies, block
-        return request
-    return _read(RequestHead(method, target, 1 if minor == b"1" else 0, []), text, max_headers)
-
-
-def _read(request: RequestHead, text: bytes, max_headers: int) -> RequestHead:
-    lines = text[:-4].split(b"\r\n") if len(text) > 4 else []
     if len(lines) > max_headers:
         raise ProtocolError(431, "too_many_headers")
-    request.lines, special = _reader.read(lines)
+    sent, special = _reader.read(lines)
+    request = RequestHead(method, target, 1 if minor == b"1" else 0, sent)
     if _is_plain(request, special):
-        _remember(request, text)
+        _remember(request, rest)
         return request
     _read_special(request, special)
     _read_target(request)
     return request
 
 
-def _remember(request: RequestHead, text: bytes) -> None:
-    if len(text) > _MAX_BLOCK_BYTES:
+def _remember(request: RequestHead, rest: bytes) -> None:
+    if len(rest) > _MAX_BLOCK_BYTES:
         return
     sent = grammar.join_head(list(request.lines))
     if sent is None:
         raise ProtocolError(400, "unclean_head")
     if len(_blocks) >= _MAX_BLOCKS:
         _blocks.clear()  # a stranger who fills it costs everybody one more reading, no more
-    _blocks[text] = request.block = Block(request, sent[:-2])
+    _blocks[rest] = request.block = Block(request, sent[:-2])
 
 
 def build_plain_request(request: RequestHead, block: Block, extra: bytes) -> bytes:

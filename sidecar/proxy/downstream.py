@@ -8,6 +8,8 @@ client can make it hold is bounded by `Limits`; beyond that it stops reading, or
 import asyncio
 import enum
 import re
+import socket
+import struct
 from collections.abc import Callable
 
 from sidecar.core.denial import Answer
@@ -21,8 +23,9 @@ from sidecar.proxy.plane import Plane
 from sidecar.proxy.refusal import refusal
 from sidecar.proxy.upstream import Upstream
 
-_BARE_LF = re.compile(rb"(?<!\r)\n")
 _NOT_A_METHOD = re.compile(rb"[^\r\n!#$%&'*+\-.^_`|~0-9A-Za-z]")
+_LONGEST_METHOD = 64  # that is looked at before the head is complete
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close without delivering what is buffered
 
 
 class Phase(enum.Enum):
@@ -98,7 +101,9 @@ class Downstream(asyncio.Protocol):
         self._read_at = self._plane.now
         phase = self._phase
         if phase is Phase.HEAD:
-            if not self._buffer:
+            if not self._buffer and data.find(b"\r\n\r\n") == len(data) - 4 <= self._plane.limits.head_bytes - 4:
+                self._one_head(data)
+            elif not self._buffer:
                 self._since = self._plane.now  # the head time-out runs from its first byte
                 self._buffer = data
             else:
@@ -114,6 +119,8 @@ class Downstream(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         if self._phase is Phase.TUNNEL and self._tunnel is not None:
+            if self._fin_at:
+                return False  # the app has ended already: now both have
             if self._tunnel.transport.can_write_eof():
                 self._tunnel.transport.write_eof()
             self._fin_at = self._plane.now
@@ -138,13 +145,15 @@ class Downstream(asyncio.Protocol):
         self._written_at = self._plane.now
         source = self._tunnel or (self._exchange.upstream if self._exchange else None)
         if source is not None:
-            source.transport.pause_reading()
+            source.pause_reading()
 
     def resume_writing(self) -> None:
         self._is_write_paused = False
         source = self._tunnel or (self._exchange.upstream if self._exchange else None)
         if source is not None:
-            source.transport.resume_reading()
+            source.resume_reading()
+        elif self._phase is Phase.HEAD:
+            self._read_on()
 
     # -- requests ------------------------------------------------------------------------------------------------
 
@@ -164,6 +173,15 @@ class Downstream(asyncio.Protocol):
         finally:
             self._is_looping = False
 
+    def _one_head(self, data: bytes) -> None:
+        """What comes most often: one complete head, and nothing else."""
+        try:
+            request = parse_request(data, max_headers=self._plane.limits.header_count)
+        except ProtocolError as error:
+            self._refuse(error.status, error.reason)
+        else:
+            self._begin(request)
+
     def _next_head(self) -> RequestHead | None:
         buffer = self._buffer
         if buffer[0] in b"\r\n":  # an empty line before the request is forgiven (RFC 9112 section 2.2)
@@ -182,9 +200,9 @@ class Downstream(asyncio.Protocol):
         """Refuse early what can never become a head, instead of waiting for its end."""
         if len(buffer) > self._plane.limits.head_bytes:
             raise ProtocolError(414 if b"\r\n" not in buffer else 431, "head_too_large")
-        if _BARE_LF.search(buffer):
+        if buffer.count(b"\n") != buffer.count(b"\r\n"):  # counted, because a slow head is looked at for every byte
             raise ProtocolError(400, "bare_line_feed")
-        if _NOT_A_METHOD.search(buffer.partition(b" ")[0]):
+        if _NOT_A_METHOD.search(buffer[:_LONGEST_METHOD].partition(b" ")[0]):
             raise ProtocolError(400, "not_http")  # a TLS handshake on the plain port, most often
 
     def _begin(self, request: RequestHead) -> None:
@@ -207,9 +225,9 @@ class Downstream(asyncio.Protocol):
         """The app is connected: pass on what was read of the body."""
         exchange, data = self._exchange, self._buffer
         self._buffer = b""
+        self.resume_reading()  # first: what is fed now may pause it again
         if exchange is not None and data:
             self._feed(exchange, data)
-        self.resume_reading()
 
     def _feed(self, exchange: Exchange, data: bytes) -> None:
         try:
@@ -238,6 +256,8 @@ class Downstream(asyncio.Protocol):
         """Send to the client; `pause_writing` follows when it reads slowly."""
         if not self.transport.is_closing():
             self.transport.write(data)
+            if self._fin_at:
+                self._fin_at = self._plane.now  # a client that is gone will answer this with a reset
 
     def may_keep_alive(self) -> bool:
         """Whether the connection may serve another request after this one."""
@@ -257,16 +277,28 @@ class Downstream(asyncio.Protocol):
 
     def resume_upstream(self, upstream: Upstream) -> None:
         """Let the app send on, unless the client is behind."""
-        if not self._is_write_paused:
-            upstream.transport.resume_reading()
+        if self._is_write_paused:
+            upstream.pause_reading()
+        else:
+            upstream.resume_reading()
 
     def exchange_done(self) -> None:
         """The answer is complete: the next request, or the end."""
-        self._exchange = None
+        exchange, self._exchange = self._exchange, None
         if not self.keep_alive:
-            self._close()
+            if exchange is None or exchange.request_done:
+                self._close()
+            else:
+                self._linger()  # closing on a client that still sends would reset the answer away (reference case 70)
             return
         self._phase = Phase.HEAD
+        if self._is_write_paused:
+            self.pause_reading()  # a client that does not read its answers gets no others
+        else:
+            self._read_on()
+
+    def _read_on(self) -> None:
+        """Between two requests: the time-outs begin anew."""
         self._since = self._plane.now
         self.resume_reading()
         if self._buffer:
@@ -288,18 +320,21 @@ class Downstream(asyncio.Protocol):
     def begin_tunnel(self, upstream: Upstream, head: bytes) -> None:
         """Splice with the app: raw bytes both ways from here, the early ones included (reference case 102)."""
         self._phase = Phase.TUNNEL
-        self._exchange = None
         self._tunnel = upstream
         self._plane.stats.tunnels += 1
         early, self._buffer = self._buffer, b""
+        self.resume_reading()  # first: the early bytes may pause it again
         self.write(head + upstream.begin_tunnel(self))
         if early:
             upstream.transport.write(early)
-        self.resume_reading()
         self.resume_upstream(upstream)
 
     def abort(self) -> None:
-        """Close at once, so that a half-sent answer is seen as broken."""
+        """Close with a reset: a plain end would make a half-sent answer look complete (reference case 65)."""
+        self._end_of_tunnel(abort=True)
+        sock = self.transport.get_extra_info("socket")
+        if sock.fileno() >= 0:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self.transport.abort()
 
     # -- from the other end of a tunnel --------------------------------------------------------------------------
@@ -311,6 +346,8 @@ class Downstream(asyncio.Protocol):
 
     def end_tunnel(self) -> bool:
         """The app closed its side: pass that on, and wait for the client's."""
+        if self._fin_at:
+            return False  # the client has ended already: now both have
         self._fin_at = self._plane.now
         if self.transport.can_write_eof() and not self.transport.is_closing():
             self.transport.write_eof()
@@ -366,10 +403,11 @@ class Downstream(asyncio.Protocol):
     def _discard(self, data: bytes) -> None:
         self._drained += len(data)
         if self._drained > DRAIN_BYTES:
-            self.abort()
+            self.transport.abort()
 
     def _close(self) -> None:
         self._phase = Phase.CLOSED
+        self._written_at = self._plane.now
         self.transport.close()
 
     def _end_of_tunnel(self, *, abort: bool) -> None:
@@ -382,14 +420,15 @@ class Downstream(asyncio.Protocol):
 
     def tick(self, now: float) -> None:
         """Called a few times a second: end what waits too long."""
-        if self._is_write_paused and self._is_stuck(now):
-            self.abort()  # a reader that does not read
+        if self._is_write_paused or self._phase is Phase.CLOSED:
+            if self._is_stuck(now):
+                self.abort()  # a reader that does not read
         elif self._phase is Phase.HEAD:
             self._tick_head(now)
         elif self._phase is Phase.EXCHANGE and self._exchange is not None:
             self._tick_exchange(self._exchange, now)
         elif self._phase is Phase.LINGER and now - self._since > LINGER_TIMEOUT:
-            self.abort()
+            self.transport.abort()
         elif self._phase is Phase.TUNNEL:
             self._tick_tunnel(now)
 

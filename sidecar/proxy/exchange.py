@@ -20,7 +20,7 @@ from sidecar.proxy.errors import UpstreamError
 from sidecar.proxy.judgement import Judgement, Review
 from sidecar.proxy.pool import Pool
 from sidecar.proxy.refusal import refusal
-from sidecar.proxy.upstream import Upstream
+from sidecar.proxy.upstream import Mode, Upstream
 
 if TYPE_CHECKING:
     from sidecar.proxy.downstream import Downstream
@@ -129,7 +129,8 @@ class Exchange:
     def request_end(self, trailers: list[tuple[bytes, bytes]]) -> None:
         """The request is complete."""
         self.request_done = True
-        self.wait_since = self._plane.now
+        if self._upstream is not None and self._upstream.mode is Mode.HEAD:  # else it has answered early
+            self.wait_since = self._plane.now
         if self.request.chunked and self._upstream is not None and not self._upstream.transport.is_closing():
             self._upstream.transport.write(encode_end(trailers))
 
@@ -173,6 +174,8 @@ class Exchange:
         elif isinstance(review, Review):
             self._apply(response, review)
         else:
+            if self._upstream is not None:
+                self._upstream.pause_reading()  # an app that closes behind its answer has answered all the same
             self._later(self._review(response, review))
 
     async def _review(self, response: ResponseHead, review: Awaitable[Review]) -> None:
@@ -250,7 +253,8 @@ class Exchange:
 
     def _switch(self, upstream: Upstream, response: ResponseHead, lines: list[bytes]) -> None:
         """A validated 101 that was asked for becomes a tunnel; any other is the app's fault (reference case 103)."""
-        if not self.request.upgrade or response.upgrade != b"websocket" or not self.request_done:
+        asked = self.request.upgrade and self.request_done
+        if not asked or response.upgrade != b"websocket" or response.version == 0:
             self._upstream_failed(502, "unexpected_101")
             return
         upgrade = [*lines, b"Connection: Upgrade", b"Upgrade: websocket"]
@@ -260,6 +264,7 @@ class Exchange:
             self._upstream_failed(error.status, error.reason)
             return
         self._status = 101
+        self.is_streaming = True
         self._watch()
         self._upstream = None  # the downstream owns it now
         self._downstream.begin_tunnel(upstream, head)

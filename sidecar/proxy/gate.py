@@ -161,7 +161,7 @@ class Gate:
 
     def _denied(self, request: RequestHead, identity: Identity, denial: Deny, rule: Rule) -> Judgement:
         self._stats.decisions[denial.reason] += 1
-        self._stats.coverage["bound" if identity.all_sessions() else "unbound"] += 1
+        self._stats.denied_coverage["bound" if identity.all_sessions() else "unbound"] += 1
         self._condemn(identity, denial)
         if self._enforcement.strips(denial, rule, request):
             expired = self._enforcement.expired_cookies(request)
@@ -181,13 +181,15 @@ class Gate:
 
     def _count(self, identity: Identity, verdict: Allow) -> None:
         stats = self._stats
-        stats.decisions["failed_open" if verdict.is_failing_open else "allow"] += 1
-        if identity is ANONYMOUS:
-            stats.coverage["anonymous"] += 1
-        elif identity.sessions or identity.bound:
-            stats.coverage["bound"] += 1
+        if verdict.is_failing_open:
+            stats.decisions["failed_open"] += 1
+            stats.denied_coverage["bound" if identity.all_sessions() else "unbound"] += 1
+        elif identity is ANONYMOUS:
+            stats.allowed_anonymous += 1
+        elif identity.bound or identity.sessions:
+            stats.allowed_bound += 1
         else:
-            stats.coverage["unbound"] += 1
+            stats.allowed_unbound += 1
 
     def _is_logout(self, request: RequestHead) -> bool:
         return any(matches(pattern, path_of(request.target)) for pattern in self._logout_paths)

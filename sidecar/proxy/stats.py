@@ -4,7 +4,7 @@ An exporter for prometheus-client: the numbers are read when somebody scrapes, s
 additions and nothing else.
 """
 
-import bisect
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator
 
@@ -22,8 +22,9 @@ class Stats(Collector):
 
     def __init__(self) -> None:
         self.requests: Counter[tuple[bytes, int]] = Counter()  # method, status; 499: the client went away
-        self.decisions: Counter[str] = Counter()  # allow, or the reason of the denial
-        self.coverage: Counter[str] = Counter()  # bound, unbound or anonymous
+        self.decisions: Counter[str] = Counter()  # everything but plain `allow`: the reason of the denial, for example
+        self.denied_coverage: Counter[str] = Counter()
+        self.allowed_bound = self.allowed_unbound = self.allowed_anonymous = 0
         self.refusals: Counter[str] = Counter()  # why a client's HTTP was refused
         self.upstream_errors: Counter[str] = Counter()
         self.in_flight = 0
@@ -36,7 +37,7 @@ class Stats(Collector):
     def count(self, method: bytes, status: int, seconds: float) -> None:
         """One finished request."""
         self.requests[(method if method in _METHODS else b"_OTHER", status)] += 1
-        self._buckets[bisect.bisect_left(_BUCKETS, seconds)] += 1
+        self._buckets[bisect_left(_BUCKETS, seconds)] += 1
         self._seconds += seconds
 
     def collect(self) -> Iterator[Metric]:
@@ -48,8 +49,11 @@ class Stats(Collector):
             requests.add_metric((method.decode("latin-1"), str(status)), number)
         yield requests
         yield self._durations()
-        yield _counter("auth_decisions", "Verdicts, by decision.", "decision", self.decisions)
-        yield _counter("requests_by_coverage", "Judged requests, by what was known of them.", "coverage", self.coverage)
+        allowed = self.coverage
+        decisions = Counter({"allow": allowed.total()}) + self.decisions
+        yield _counter("auth_decisions", "Verdicts, by decision.", "decision", decisions)
+        coverage = allowed + self.denied_coverage
+        yield _counter("requests_by_coverage", "Judged requests, by what was known of them.", "coverage", coverage)
         yield _counter("http_refusals", "Requests refused as malformed, by reason.", "reason", self.refusals)
         yield _counter("upstream_errors", "Failed exchanges with the app, by reason.", "reason", self.upstream_errors)
         busy, idle, waiting = self.pool()
@@ -59,6 +63,11 @@ class Stats(Collector):
         yield _gauge("upstream_connections_busy", "Connections to the app in use.", busy)
         yield _gauge("upstream_connections_idle", "Connections to the app waiting for use.", idle)
         yield _gauge("upstream_queue", "Requests waiting for a connection to the app.", waiting)
+
+    @property
+    def coverage(self) -> Counter[str]:
+        """Allowed requests by what was known of them: bound, unbound or anonymous."""
+        return Counter(bound=self.allowed_bound, unbound=self.allowed_unbound, anonymous=self.allowed_anonymous)
 
     def _durations(self) -> HistogramMetricFamily:
         total, buckets = 0, []

@@ -34,6 +34,9 @@ class Mode(enum.Enum):
     CLOSED = enum.auto()
 
 
+_HEAD, _HELD, _LENGTH, _IDLE = Mode.HEAD, Mode.HELD, Mode.LENGTH, Mode.IDLE  # an enum's attribute costs a look-up
+
+
 class Upstream(asyncio.Protocol):
     """The protocol of one pooled connection."""
 
@@ -43,6 +46,7 @@ class Upstream(asyncio.Protocol):
         "_exchange",
         "_head_bytes",
         "_informational",
+        "_is_reading",
         "_keep_alive",
         "_missing",
         "_peer",
@@ -64,6 +68,7 @@ class Upstream(asyncio.Protocol):
         self._decoder: ChunkedDecoder | None = None
         self._missing = 0
         self._informational = 0
+        self._is_reading = True
         self._keep_alive = True
         self.mode = Mode.IDLE
         self.idle_since = 0.0
@@ -76,7 +81,7 @@ class Upstream(asyncio.Protocol):
         self._exchange = exchange
         self._informational = 0
         self._keep_alive = True
-        self.mode = Mode.HEAD
+        self.mode = _HEAD
         self.requests += 1
         self.transport.write(head)
 
@@ -89,7 +94,10 @@ class Upstream(asyncio.Protocol):
         if response.chunked:
             self.mode, self._decoder = Mode.CHUNKED, ChunkedDecoder(502)
         elif response.content_length is not None:
-            self.mode, self._missing = Mode.LENGTH, response.content_length
+            if len(rest) == response.content_length:  # it is all here
+                self.mode = _IDLE
+                return [rest] if rest else [], True
+            self.mode, self._missing = _LENGTH, response.content_length
         else:
             self.mode, self._keep_alive = Mode.UNTIL_CLOSE, False
         return self._read_body(rest)
@@ -109,9 +117,22 @@ class Upstream(asyncio.Protocol):
         self._exchange = None
         self._decoder = None
         if reusable and self._keep_alive and self.mode is Mode.IDLE:
+            if not self._is_reading:  # the client was behind, or the review waited: the next exchange must be heard
+                self.resume_reading()
             self._pool.put_back(self)
         else:
             self.close()
+
+    def pause_reading(self) -> None:
+        """Stop reading from the app: the client is behind, or the review of the head takes time."""
+        self._is_reading = False
+        self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read from the app again."""
+        if not self._is_reading:
+            self._is_reading = True
+            self.transport.resume_reading()
 
     def begin_tunnel(self, peer: "Downstream") -> bytes:
         """Splice with `peer` from now on; returns what the app sent behind its 101."""
@@ -145,17 +166,17 @@ class Upstream(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         mode = self.mode
-        if mode is Mode.HEAD:
+        if mode is _HEAD:
             self._buffer = self._buffer + data if self._buffer else data
             self._read_heads()
-        elif mode is Mode.LENGTH or mode is Mode.CHUNKED or mode is Mode.UNTIL_CLOSE:
+        elif mode is _LENGTH or mode is Mode.CHUNKED or mode is Mode.UNTIL_CLOSE:
             self._relay(data)
         elif mode is Mode.TUNNEL:
             if self._peer is not None:
                 self._peer.write_tunnel(data)
         elif mode is Mode.HELD:
             self._buffer += data
-            self.transport.pause_reading()
+            self.pause_reading()
         else:
             self.abort()  # nothing was asked (reference case 26)
 
@@ -194,7 +215,7 @@ class Upstream(asyncio.Protocol):
     # -- reading -------------------------------------------------------------------------------------------------
 
     def _read_heads(self) -> None:
-        while self.mode is Mode.HEAD and self._exchange is not None:
+        while self.mode is _HEAD and self._exchange is not None:
             end = self._buffer.find(b"\r\n\r\n") + 4
             try:
                 if end > 3:
@@ -208,7 +229,7 @@ class Upstream(asyncio.Protocol):
             if response.status < 200 and response.status != 101:
                 self._exchange.informational(response)
                 continue
-            self.mode = Mode.HELD
+            self.mode = _HELD
             self._exchange.response_head(response)
 
     def _take_head(self, end: int) -> ResponseHead:
