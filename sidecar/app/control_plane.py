@@ -30,7 +30,7 @@ async def start_control_plane(
 ) -> None:
     logout = LogoutEndpoint(
         providers={issuer: logout_provider(provider) for issuer, provider in providers.items()},
-        publish=state.publisher.publish,
+        publish=state.revoker,
         digester=state.digester,
         session_max_age=config.session.max_age,
     )

@@ -30,6 +30,8 @@ from sidecar.proxy.stats import Stats
 
 @dataclass(frozen=True, slots=True)
 class DataPlane:
+    """The data plane and what others need of it."""
+
     plane: Plane
     gate: Gate
     stats: Stats

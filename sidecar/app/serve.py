@@ -6,6 +6,7 @@ then the planes; and the public listener last, when there is somebody to judge.
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import socket
@@ -44,7 +45,8 @@ async def _serve(config: Config) -> int:
         data = build_data_plane(config, state, providers, stack.enter_context(private_socket()))
         stack.push_async_callback(data.aclose)
         await start_control_plane(stack, config, state, providers, data, ops=ops, relay=relay)
-        state.start(data.gate.revoked)
+        stack.push_async_callback(_cancelled, asyncio.create_task(_settle(state.feed.loaded)))
+        state.start(data.gate.revoked, data.gate.key_changed)
         server = await _open(data.plane, config, public)
         log.event(_logger, logging.INFO, "started", version=__version__, listen=str(config.listen))
         await stopping.wait()
@@ -61,6 +63,22 @@ async def _open(plane: Plane, config: Config, public: socket.socket) -> asyncio.
     server = await (loop.create_unix_server(factory, sock=public) if unix else loop.create_server(factory, sock=public))
     plane.start()
     return server
+
+
+async def _settle(loaded: asyncio.Event) -> None:
+    """After the load, keep the collector away from what will live as long as the process.
+
+    Measured: with 100 000 revocations a full collection took 5 ms, and came every few thousand requests.
+    """
+    await loaded.wait()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 50)
+
+
+async def _cancelled(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.wait({task})
 
 
 def _stop_signal() -> asyncio.Event:

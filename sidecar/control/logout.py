@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -19,8 +19,8 @@ from sidecar import clock, log, metrics
 from sidecar.control.form import BadForm, read_logout_token
 from sidecar.control.server import answer, error_answer
 from sidecar.core.identity import Digester
-from sidecar.core.logout_token import LogoutPolicy, LogoutToken, TokenError, revocations, validate
-from sidecar.core.revocation import Revocation, expiry
+from sidecar.core.logout_token import LogoutPolicy, LogoutToken, TokenError, validate
+from sidecar.core.revocation import expiry
 from sidecar.errors import SidecarError
 from sidecar.oidc.signature import Verified
 from sidecar.oidc.verifier import UnknownKey, Verifier, unverified_issuer
@@ -28,7 +28,7 @@ from sidecar.stores.interface import StoreError
 
 logger = logging.getLogger(__name__)
 
-Publish = Callable[[Sequence[Revocation]], Awaitable[None]]
+Publish = Callable[[LogoutToken, int], Awaitable[None]]  # the second: s since the epoch, until when it is kept
 
 ANSWER_S = 0.9  # after the last byte of the request; the rest of the second is for the way back (case 40)
 KEYS_S = 0.5  # of it, at most, for a key that we do not know
@@ -111,7 +111,7 @@ class LogoutEndpoint:
         if rejects_replay and self._seen.has(token, now):
             raise TokenError("replayed_jti", "jti was used before; `jti_replay: accept` tolerates providers that retry")
         expires = expiry(now, self._session_max_age)
-        await self._publish_until(deadline, list(revocations(token, self._digester, expires=expires)))
+        await self._publish_until(deadline, token, expires)
         if rejects_replay:  # only after success, or the provider's retry would be refused
             self._seen.add(token, now)
 
@@ -143,9 +143,9 @@ class LogoutEndpoint:
         finally:
             self._waiting -= 1
 
-    async def _publish_until(self, deadline: float, batch: Sequence[Revocation]) -> None:
+    async def _publish_until(self, deadline: float, token: LogoutToken, expires: int) -> None:
         """Publish, but wait only so long. No limit on the number: only a provider can get a token this far."""
-        task = asyncio.ensure_future(self._publish(batch))
+        task = asyncio.ensure_future(self._publish(token, expires))
         self._publishing.add(task)
         task.add_done_callback(self._published)
         await asyncio.wait({task}, timeout=max(0.0, deadline - clock.boot()))

@@ -58,6 +58,10 @@ class Digester:
     __slots__ = ("_blank", "key_id")
 
     def __init__(self, secret: bytes) -> None:
+        self.use(secret)
+
+    def use(self, secret: bytes) -> None:
+        """Make digests with this secret from now on; the ones made before match no more."""
         if len(secret) < 16:
             raise ValueError("the digest secret needs at least 16 bytes")
         key = hashlib.blake2b(secret, digest_size=32, person=b"lgsc-digest").digest()

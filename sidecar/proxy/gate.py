@@ -254,6 +254,10 @@ class Gate:
             if covers(revocation, session):
                 self._revoke_credential(credential, revocation.cutoff)
 
+    def key_changed(self) -> None:
+        """The key of the digests has become known; what was made before is worth nothing."""
+        self._identifier.forget()
+
     def is_revoked(self, judgement: Judgement) -> bool:
         """Whether the session of a stream that flows is over."""
         cutoff = self._replica.cutoff

@@ -137,6 +137,11 @@ class Identifier:
             any(part.is_ambiguous for part in found),
         )
 
+    def forget(self) -> None:
+        """The digests that were made so far are worth nothing: the key has changed."""
+        self._lines.clear()
+        self._bound.cache_clear()
+
     async def session_of_tokens(self, cookies: Sequence[tuple[bytes, bytes]]) -> BoundSession | None:
         """The session that tokens among these cookies prove, for cookies that the app sets."""
         for binder, token in self._tokens_in(cookies):

@@ -7,7 +7,7 @@ import gzip
 import json
 import logging
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from sidecar.control import form, logout
 from sidecar.control.app import control_runner
 from sidecar.control.logout import LogoutEndpoint, LogoutProvider, SeenTokens
 from sidecar.core.identity import Digester, Kind
-from sidecar.core.logout_token import EVENT, LogoutPolicy, LogoutToken
+from sidecar.core.logout_token import EVENT, LogoutPolicy, LogoutToken, revocations
 from sidecar.core.revocation import SLACK_S, Revocation
 from sidecar.oidc.jwks import import_keys
 from sidecar.oidc.provider import ProviderKeys
@@ -92,8 +92,8 @@ class Log:
         self.open.set()
         self.finished = 0
 
-    async def publish(self, revocations: Sequence[Revocation]) -> None:
-        self.applied.extend(revocations)
+    async def publish(self, token: LogoutToken, expires: int) -> None:
+        self.applied.extend(revocations(token, DIGESTER, expires=expires))
         await self.open.wait()
         if self.error is not None:
             raise self.error

@@ -29,7 +29,7 @@ from sidecar.core.revocation import expiry, of_logout
 from sidecar.core.routes import Route, Routes, Rule
 from sidecar.core.verdict import Policy
 from sidecar.http1.forwarded import peer_of
-from sidecar.proxy.downstream import Downstream, listener
+from sidecar.proxy.downstream import listener
 from sidecar.proxy.enforcement import Enforcement
 from sidecar.proxy.gate import Gate
 from sidecar.proxy.identify import Identifier
@@ -154,22 +154,28 @@ class Stage:
         )
         self._networks = [ipaddress.ip_network(network) for network in trusted]
         self._clients: list[Wire] = []
+        self._speaker: asyncio.Server | None = None
         self.faults: list[dict[str, Any]] = []  # what the event loop was told of
 
-    async def open(self) -> None:
+    async def open(self, sends: int = 0) -> None:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _loop, context: self.faults.append(context))
         self.feed.start()
         self.publisher.start()
         await until(self.feed.loaded.is_set)
         factory = listener(self.plane, lambda address: peer_of(address, self._networks))
-        self._server = await loop.create_server(factory, "127.0.0.1", 0)
-        self._address = self._server.sockets[0].getsockname()
+        sock = socket.create_server(("127.0.0.1", 0))
+        if sends:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, sends)  # accepted sockets inherit it
+        self._server = await loop.create_server(factory, sock=sock)
+        self.address = self._server.sockets[0].getsockname()
         self.plane.start()
 
     async def aclose(self) -> None:
         self.bindings.go_on.set()
         self._server.close()
+        if self._speaker is not None:
+            self._speaker.close()
         for client in self._clients:
             client.close()
         for connection in list(self.plane.connections):
@@ -191,11 +197,13 @@ class Stage:
 
     # The two ends
 
-    async def client(self, *requests: bytes) -> Wire:
-        """A new connection from a client, which sends these requests."""
+    async def client(self, *requests: bytes, receives: int = 0) -> Wire:
+        """A new connection from a client, which sends these requests; `receives`: a small receive buffer."""
         sock = socket.socket()
+        if receives:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receives)
         sock.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(sock, self._address)
+        await asyncio.get_running_loop().sock_connect(sock, self.address)
         wire = Wire(sock)
         self._clients.append(wire)
         if requests:
@@ -220,6 +228,17 @@ class Stage:
         app = await self.app()
         await app.head()
         return client, app
+
+    async def app_speaks_first(self, said: bytes) -> None:
+        """From now on the app says this to whoever connects, and closes."""
+        port = self._app.sock.getsockname()[1]
+        self._app.sock.close()
+
+        async def speak(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(said)
+            writer.close()
+
+        self._speaker = await asyncio.start_server(speak, "127.0.0.1", port)
 
     def stop_app(self) -> None:
         """The app listens no more."""
@@ -251,10 +270,13 @@ class Stage:
 
     # Looking inside
 
-    @property
-    def downstream(self) -> Downstream:
-        (connection,) = self.plane.connections
-        return connection
+    def is_behind(self) -> bool:
+        """A client does not read as fast as the app sends."""
+        return any(connection._is_write_paused for connection in self.plane.connections)
+
+    def is_waiting(self) -> bool:
+        """A client has to wait with what it sends."""
+        return any(not connection._is_reading for connection in self.plane.connections)
 
     def buffered(self) -> int:
         """Bytes of the conversation that the sidecar holds."""
@@ -289,9 +311,10 @@ async def stage(
     grace: float = 60.0,
     trusted: Iterable[str] = (),
     pool: dict[str, Any] | None = None,
+    sends: int = 0,
     **plane: Any,
 ) -> AsyncIterator[Stage]:
-    """A data plane, open. `limits`, `pool` and `plane` name what differs from the usual."""
+    """A data plane, open. `limits`, `pool` and `plane` name what differs; `sends`: a small send buffer to clients."""
     with tempfile.TemporaryDirectory() as folder:
         opened = Stage(
             limits=Limits(**limits or {}),
@@ -307,7 +330,7 @@ async def stage(
             plane=plane,
             control_path=str(Path(folder) / "control"),
         )
-        await opened.open()
+        await opened.open(sends)
         try:
             yield opened
         finally:

@@ -128,7 +128,7 @@ async def test_an_app_that_sends_64_mib_waits_for_a_client_that_does_not_read(st
 
     sending = asyncio.create_task(send())
     await client.head()
-    await until(lambda: stage.downstream._is_write_paused)
+    await until(stage.is_behind)
     assert not sending.done()
     await _watched(stage, sending, client, size)
 
@@ -144,7 +144,7 @@ async def test_a_client_that_uploads_64_mib_waits_for_an_app_that_does_not_read(
             await client.send(b"x" * MIB)
 
     sending = asyncio.create_task(send())
-    await until(lambda: not stage.downstream._is_reading)
+    await until(stage.is_waiting)
     assert not sending.done()
     await _watched(stage, sending, app, size)
     await app.send(ok(b"done"))
@@ -164,60 +164,58 @@ async def test_an_upload_that_began_before_the_app_was_reached_waits_as_well(sta
             await client.send(b"x" * MIB)
 
     sending = asyncio.create_task(send())
-    await until(lambda: not stage.downstream._is_reading)
+    await until(stage.is_waiting)
     stage.bindings.go_on.set()
     app = await stage.app()
     await app.head()
-    await until(lambda: not stage.downstream._is_reading)
+    await until(stage.is_waiting)
     assert not sending.done()
     await _watched(stage, sending, app, size)
 
 
-async def test_a_client_that_pipelines_without_reading_does_not_make_the_sidecar_collect_answers(stage: Stage):
-    client, app = await stage.asks(ask() + ask("GET /2 HTTP/1.1") + ask("GET /3 HTTP/1.1"))
-    size = 32 * MIB
-    answer = ok(b"x" * size)
-    sending = asyncio.create_task(app.send(answer))
-    await client.head()
+async def behind(stage: Stage) -> tuple[Wire, Wire, int]:
+    """A client that has not read its answer yet although the app has sent all of it, and the size of that answer.
 
-    async def second() -> None:
-        await sending
+    How much the kernel takes is not ours to say: sizes are tried until the last piece finds the client behind.
+    """
+    for size in range(60_000, 300_000, 8_000):
+        client = await stage.client(ask(), receives=4096)
+        app = await stage.app()
         await app.head()
-        await app.send(answer)
-
-    both = asyncio.create_task(second())
-    await _watched(stage, sending, client, size - 8 * MIB)
-    await until(lambda: stage.downstream._is_write_paused)
-    assert stage.buffered() < HELD
-    async for _ in client.pieces(8 * MIB):
-        assert stage.buffered() < HELD
-    await client.head()
-    await _watched(stage, both, client, size)
+        await app.send(message("HTTP/1.1 200 OK", f"Content-Length: {size}", body=b"x" * size))
+        await until(lambda: stage.is_behind() or not stage.pool.counts[0])
+        if stage.is_behind() and not stage.pool.counts[0]:
+            return client, app, size
+        client.close()
+        app.close()
+        await until(stage.is_quiet)
+    raise AssertionError("no size left the client behind")
 
 
-async def test_a_connection_to_the_app_goes_on_after_a_client_that_read_its_answer_slowly(stage: Stage):
-    """The answer is complete while the client is still behind: whoever gets the connection next must be heard."""
-    client, app = await stage.asks(ask())
-    size = 0
-    while not stage.downstream._is_write_paused:  # as much as the kernel takes, and a bit
-        size += 1
-        await app.send(b"" if size > 1 else message("HTTP/1.1 200 OK", f"Content-Length: {64 * MIB}"))
-        await app.send(b"x" * 65_536)
-        await until(lambda: stage.downstream._is_write_paused or stage.buffered() == 0)
-    client.abort()
-    await app.gone()
-    whole = size * 65_536
-    client, app = await stage.asks(ask())
-    await app.send(message("HTTP/1.1 200 OK", f"Content-Length: {whole + 200_000}"))
-    sending = asyncio.create_task(app.send(b"x" * (whole + 200_000)))
-    await sending
-    await until(lambda: stage.downstream._is_write_paused)
-    async for _ in client.pieces(len(await client.head()) * 0 + whole + 200_000):
-        pass
+async def test_a_connection_to_the_app_serves_others_while_the_last_client_still_reads(open_stage):
+    stage = await open_stage(sends=4096)
+    client, app, size = await behind(stage)
     other = await stage.client(ask("GET /next HTTP/1.1"))
-    await app.until(seen("GET /next HTTP/1.1"))
+    await app.expect(seen("GET /next HTTP/1.1"))
     await app.send(ok(b"next"))
     await other.expect(ok(b"next"))
+    await client.head()
+    await client.read(size)
+
+
+async def test_a_client_that_asks_on_without_reading_gets_no_second_answer_before_it_has_read_the_first(open_stage):
+    stage = await open_stage(sends=4096, limits={"head_timeout": 0.3})
+    client, app, size = await behind(stage)
+    await client.send(ask("GET /2 HTTP/1.1") * 100)
+    began = stage.plane.now
+    await until(lambda: stage.plane.now > began + 0.8)  # waiting for the client is not a slow head
+    assert app.is_silent()
+    await client.head()
+    await client.read(size)
+    for _ in range(100):
+        await app.expect(seen("GET /2 HTTP/1.1"))
+        await app.send(ok(b"2"))
+        await client.expect(ok(b"2"))
 
 
 # -- who breaks off ------------------------------------------------------------------------------------------------

@@ -136,11 +136,11 @@ async def test_a_flood_before_the_101_waits_with_the_client(stage: Stage):
     client, app = await stage.asks(UPGRADE)
     size = 32 << 20
     sending = asyncio.create_task(client.send(b"x" * size))
-    await until(lambda: not stage.downstream._is_reading)
+    await until(stage.is_waiting)
     assert stage.buffered() < 1 << 20
     await app.send(SWITCHED)
     await client.expect(SWITCHED)
-    await until(lambda: not stage.downstream._is_reading)
+    await until(stage.is_waiting)
     async for _ in app.pieces(size):
         assert stage.buffered() < 2 << 20
     await sending

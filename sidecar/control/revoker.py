@@ -1,0 +1,42 @@
+"""From a valid logout token to revocations, once the deployment's digest key is known.
+
+Without `store.secret` the key is in the store, and a store that is away at the start keeps it away. Until then every
+bound request is refused anyway; the logouts of that time are kept, bounded, and published when the key comes.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from sidecar.core.identity import Digester
+from sidecar.core.logout_token import LogoutToken, revocations
+from sidecar.core.revocation import Revocation
+from sidecar.stores.interface import StoreError
+
+MAX_KEPT = 10_000
+
+
+class Revoker:
+    """Publishes what a logout token means; kept until `expires`, in seconds of wall time."""
+
+    def __init__(self, *, digester: Digester, publish: Callable[[Sequence[Revocation]], Awaitable[None]]) -> None:
+        self._digester = digester
+        self._publish = publish
+        self._is_keyed = False
+        self._kept: list[tuple[LogoutToken, int]] = []
+
+    async def __call__(self, token: LogoutToken, expires: int) -> None:
+        """Enforce here at once, and return when durable. Raises StoreError."""
+        if not self._is_keyed:
+            if len(self._kept) < MAX_KEPT:
+                self._kept.append((token, expires))
+            raise StoreError("store_unavailable", "the store has not been reached since the start")
+        await self._publish(tuple(revocations(token, self._digester, expires=expires)))
+
+    async def keyed(self) -> None:
+        """The key is known: publish what was kept. What the store refuses waits in the publisher's outbox."""
+        self._is_keyed = True
+        kept, self._kept = self._kept, []
+        for token, expires in kept:
+            try:
+                await self(token, expires)
+            except StoreError:
+                continue
