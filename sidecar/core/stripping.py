@@ -38,6 +38,8 @@ def strip_target(target: bytes, carriers: Carriers) -> bytes | None:
     if carriers.in_target(target) is NOTHING:
         return target
     path, mark, query = target.partition(b"?")
+    if path.count(b";") > MAX_PAIRS:  # nobody needs so many; taking them out one by one would cost
+        return None
     path = re.sub(rb";[^/;]*", lambda match: _unless_found(match[0], b"/x" + match[0], carriers), path)
     if carriers.in_target(b"/?" + query) is not NOTHING:
         pairs = re.split(rb"[&;]", query, maxsplit=MAX_PAIRS)

@@ -88,6 +88,7 @@ class RequestHead:
     host = b""
     content_length: int | None = None
     chunked = False
+    has_body = False  # whether content follows the head
     keep_alive = True
     expects_continue = False
     accepts_trailers = False
@@ -113,11 +114,6 @@ class RequestHead:
         if self._fields is None:
             self._fields = dict(map(parse_line, self.lines))
         return self._fields
-
-    @property
-    def has_body(self) -> bool:
-        """Whether content follows the head."""
-        return self.chunked or bool(self.content_length)
 
     def __repr__(self) -> str:
         return f"<RequestHead {self.method!r} HTTP/1.{self.version}>"
@@ -284,6 +280,7 @@ def _read_framing(request: RequestHead, values: Mapping[bytes, list[bytes]]) -> 
         if not grammar.CONTENT_LENGTH.fullmatch(length[0]):
             raise ProtocolError(400, "bad_content_length")
         request.content_length = int(length[0])
+    request.has_body = request.chunked or bool(request.content_length)
     if request.upgrade and request.has_body:
         raise ProtocolError(400, "bad_websocket_handshake")
 

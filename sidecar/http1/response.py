@@ -32,6 +32,7 @@ class ResponseHead:
     keep_alive = True
     sets_cookies = False
     upgrade = b""  # lower case
+    length_line = b""  # the framing line where the length is known; 204 has none (RFC 9110 section 8.6)
     plain_head = b""  # for an HTTP/1.1 client that stays connected; made when first needed
 
     def __init__(self, status: int, reason: bytes, version: int, lines: list[bytes]) -> None:
@@ -81,7 +82,7 @@ def build_response(
     response: ResponseHead, lines: Iterable[bytes], framing: bytes, *, keep_alive: bool, minor: int
 ) -> bytes:
     """The head for an HTTP/1.`minor` client. `framing` is empty or one line, made by the exchange."""
-    is_plain = keep_alive and minor == 1 and lines is response.lines and framing[:15] == b"Content-Length:"
+    is_plain = keep_alive and minor == 1 and lines is response.lines and framing is response.length_line
     if is_plain and response.plain_head:
         return response.plain_head
     head = [b"HTTP/1.1 %d %b" % (response.status, response.reason), *lines]
@@ -137,3 +138,5 @@ def _read_framing(response: ResponseHead, values: dict[bytes, list[bytes]]) -> N
         if len(length) > 1 or not grammar.CONTENT_LENGTH.fullmatch(length[0]):
             raise ProtocolError(502, "bad_upstream_framing")
         response.content_length = int(length[0])
+        if response.status != 204 and response.status >= 200:
+            response.length_line = b"Content-Length: %d" % response.content_length

@@ -38,6 +38,9 @@ class Phase(enum.Enum):
     CLOSED = enum.auto()
 
 
+_HEAD, _EXCHANGE = Phase.HEAD, Phase.EXCHANGE  # an enum's attribute costs a look-up
+
+
 class Downstream(asyncio.Protocol):
     """The protocol of one client connection."""
 
@@ -90,20 +93,25 @@ class Downstream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]  # a stream transport, by the way it was made
         self.transport.set_write_buffer_limits(high=HIGH_WATER)
-        self.peer = self._peer_of(transport.get_extra_info("peername"))
+        address = transport.get_extra_info("peername")
+        self.peer = self._peer_of(address)
         plane = self._plane
         plane.connections.add(self)
-        if len(plane.connections) > plane.limits.connections:
+        if address is None:  # reset before it was accepted: what it sent is here, but nobody can say whose word it is
+            self._phase = Phase.CLOSED
+            self.transport.abort()
+        elif len(plane.connections) > plane.limits.connections:
             self.keep_alive = False
             self._refuse(503, "too_many_connections")
 
     def data_received(self, data: bytes) -> None:
         self._read_at = self._plane.now
         phase = self._phase
-        if phase is Phase.HEAD:
+        if phase is _HEAD:
             if not self._buffer and data.find(b"\r\n\r\n") == len(data) - 4 <= self._plane.limits.head_bytes - 4:
                 self._one_head(data)
-            elif not self._buffer:
+                return
+            if not self._buffer:
                 self._since = self._plane.now  # the head time-out runs from its first byte
                 self._buffer = data
             else:
@@ -206,8 +214,9 @@ class Downstream(asyncio.Protocol):
             raise ProtocolError(400, "not_http")  # a TLS handshake on the plain port, most often
 
     def _begin(self, request: RequestHead) -> None:
-        self._phase = Phase.EXCHANGE
-        self._body = ChunkedDecoder(400) if request.chunked else request.content_length or 0
+        self._phase = _EXCHANGE
+        if request.has_body:
+            self._body = ChunkedDecoder(400) if request.chunked else request.content_length or 0
         self._plane.stats.in_flight += 1
         self._exchange = exchange = Exchange(self, self._plane, request)
         exchange.start()
@@ -291,10 +300,11 @@ class Downstream(asyncio.Protocol):
             else:
                 self._linger()  # closing on a client that still sends would reset the answer away (reference case 70)
             return
-        self._phase = Phase.HEAD
+        self._phase = _HEAD
+        self._since = self._plane.now
         if self._is_write_paused:
             self.pause_reading()  # a client that does not read its answers gets no others
-        else:
+        elif self._buffer or not self._is_reading:
             self._read_on()
 
     def _read_on(self) -> None:

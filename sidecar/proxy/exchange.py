@@ -57,10 +57,13 @@ class Exchange:
     def start(self) -> None:
         """Judge the request and go on with it."""
         judged = self._plane.gate.judge(self.request, self._started)
-        if isinstance(judged, Judgement):
+        if not isinstance(judged, Judgement):
+            self._later(self._judge(judged))
+        elif judged.permit is None or judged.is_control:
             self._go_on(judged)
         else:
-            self._later(self._judge(judged))
+            self._judgement = judged
+            self._forward(judged.permit, self._plane.app)
 
     async def _judge(self, judged: Awaitable[Judgement]) -> None:
         self._go_on(await judged)
@@ -103,7 +106,7 @@ class Exchange:
             self._upstream_failed(error.status, error.reason)
             return
         if self.is_over:
-            upstream.finish(reusable=True)
+            upstream.finish(clock.boot(), reusable=True)
         else:
             self._send(upstream)
 
@@ -197,7 +200,9 @@ class Exchange:
         if response.status == 101:
             self._switch(upstream, response, lines)
             return
-        framing, keep_alive = self._framing(response)
+        framing, keep_alive = response.length_line, request.keep_alive and self.request_done
+        if not framing:
+            framing, keep_alive = self._framing(response, keep_alive=keep_alive)
         keep_alive = keep_alive and self._downstream.may_keep_alive()
         try:
             head = build_response(response, lines, framing, keep_alive=keep_alive, minor=request.version)
@@ -208,29 +213,19 @@ class Exchange:
         self._status = response.status
         self.is_streaming = True
         self._downstream.keep_alive = keep_alive
-        out = [head, *self._encode(pieces)]
         if done:
-            out += self._encoded_end(upstream)
-        else:
-            self._watch()
-        self._downstream.write(out[0] if len(out) == 1 else b"".join(out))
-        if done:
+            self._downstream.write(b"".join((head, *self._encode(pieces), *self._encoded_end(upstream))))
             self._finish()
         else:
+            self._watch()
+            self._downstream.write(b"".join((head, *self._encode(pieces))))
             self._downstream.resume_upstream(upstream)
 
-    def _framing(self, response: ResponseHead) -> tuple[bytes, bool]:
-        """The framing line for the client, and whether the connection can go on after such a body."""
-        request = self.request
-        keep_alive = request.keep_alive and self.request_done  # an answer before the end of the upload ends it
-        length = response.content_length
-        if has_no_body(response.status, request.method):
-            if length is None or response.status == 204:  # 204 has no length (RFC 9110 section 8.6)
-                return b"", keep_alive
-            return b"Content-Length: %d" % length, keep_alive
-        if length is not None:
-            return b"Content-Length: %d" % length, keep_alive
-        if request.version == 1:
+    def _framing(self, response: ResponseHead, *, keep_alive: bool) -> tuple[bytes, bool]:
+        """The framing line for an answer of unknown length, and whether the connection can go on after its body."""
+        if has_no_body(response.status, self.request.method):
+            return b"", keep_alive
+        if self.request.version == 1:
             self._chunks_out = True
             return b"Transfer-Encoding: chunked", keep_alive
         return b"", False  # HTTP/1.0 has no other end than the end of the connection
@@ -239,7 +234,7 @@ class Exchange:
         """Content of the response."""
         out = self._encode(pieces)
         if done and self._upstream is not None:
-            out += self._encoded_end(self._upstream)
+            out = [*out, *self._encoded_end(self._upstream)]
         if out:
             self._downstream.write(out[0] if len(out) == 1 else b"".join(out))
         if done:
@@ -248,8 +243,8 @@ class Exchange:
     def _encode(self, pieces: list[bytes]) -> list[bytes]:
         return [encode_chunk(piece) for piece in pieces] if self._chunks_out else pieces
 
-    def _encoded_end(self, upstream: Upstream) -> list[bytes]:
-        return [encode_end(upstream.trailers)] if self._chunks_out else []
+    def _encoded_end(self, upstream: Upstream) -> tuple[bytes, ...]:
+        return (encode_end(upstream.trailers),) if self._chunks_out else ()
 
     def _switch(self, upstream: Upstream, response: ResponseHead, lines: list[bytes]) -> None:
         """A validated 101 that was asked for becomes a tunnel; any other is the app's fault (reference case 103)."""
@@ -273,9 +268,10 @@ class Exchange:
 
     def _finish(self) -> None:
         upstream, self._upstream = self._upstream, None
+        now = clock.boot()
         if upstream is not None:
-            upstream.finish(reusable=self.request_done)
-        self._close_books()
+            upstream.finish(now, reusable=self.request_done)
+        self._close_books(now)
         self._downstream.exchange_done()
 
     def upstream_lost(self) -> None:
@@ -353,7 +349,7 @@ class Exchange:
             self._task.cancel()
             self._task = None
         self._drop_upstream()
-        self._close_books()
+        self._close_books(clock.boot())
 
     def _drop_upstream(self) -> None:
         upstream, self._upstream = self._upstream, None
@@ -369,16 +365,17 @@ class Exchange:
             raise TypeError("a request without a permit needs an answer")
         self._status = answer.status
         self._drop_upstream()
-        self._close_books()
+        self._close_books(clock.boot())
         self._downstream.answer(self, answer)
 
-    def _close_books(self) -> None:
+    def _close_books(self, now: float) -> None:
         if self.is_over:
             return
         self.is_over = True
-        self._unwatch()
+        if self._digests:
+            self._unwatch()
         self._end_login()
-        self._plane.count(self.request.method, self._status, clock.boot() - self._started)
+        self._plane.count(self.request.method, self._status, now - self._started)
 
     def _end_login(self) -> None:
         if self._judgement is not None and self._judgement.login is not None:

@@ -97,7 +97,6 @@ class Pool:
 
     def put_back(self, connection: Upstream) -> None:
         """Hand a connection to whoever waits, else keep it for the next request."""
-        connection.touch()
         while self._waiting:
             waiter = self._waiting.popleft()
             if not waiter.done():

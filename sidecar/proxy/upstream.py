@@ -9,7 +9,6 @@ import asyncio
 import enum
 from typing import TYPE_CHECKING
 
-from sidecar import clock
 from sidecar.http1.chunked import ChunkedDecoder
 from sidecar.http1.errors import ProtocolError
 from sidecar.http1.response import ResponseHead, has_no_body, parse_response
@@ -125,11 +124,12 @@ class Upstream(asyncio.Protocol):
         """The trailers of the chunked response that just ended."""
         return self._decoder.trailers if self._decoder else []
 
-    def finish(self, *, reusable: bool) -> None:
-        """The exchange is over: back to the pool, or closed."""
+    def finish(self, now: float, *, reusable: bool) -> None:
+        """The exchange is over: back to the pool, or closed. `now` is boot time."""
         self._exchange = None
-        self._decoder = None
-        if reusable and self._keep_alive and self.mode is Mode.IDLE:
+        if reusable and self._keep_alive and self.mode is _IDLE:
+            self._decoder = None
+            self.idle_since = now
             if not self._is_reading:  # the client was behind, or the review waited: the next exchange must be heard
                 self.resume_reading()
             self._pool.put_back(self)
@@ -232,32 +232,30 @@ class Upstream(asyncio.Protocol):
 
     def _read_heads(self) -> None:
         while self.mode is _HEAD and self._exchange is not None:
-            end = self._buffer.find(b"\r\n\r\n") + 4
+            buffer = self._buffer
+            end = buffer.find(b"\r\n\r\n") + 4
             try:
-                if end > 3:
-                    response = self._take_head(end)
-                else:
+                if end < 4:
                     self._check_beginning()
                     return
+                if end > self._head_bytes:
+                    raise ProtocolError(502, "upstream_head_too_large")
+                response = parse_response(buffer[:end])
+                self._buffer = buffer[end:]
+                if response.status < 200 and self._is_informational(response):
+                    self._exchange.informational(response)
+                    continue
             except ProtocolError as error:
                 self._broken(error)
                 return
-            if response.status < 200 and response.status != 101:
-                self._exchange.informational(response)
-                continue
             self.mode = _HELD
             self._exchange.response_head(response)
 
-    def _take_head(self, end: int) -> ResponseHead:
-        if end > self._head_bytes:
-            raise ProtocolError(502, "upstream_head_too_large")
-        response = parse_response(self._buffer[:end])
-        self._buffer = self._buffer[end:]
-        if response.status < 200:
-            self._informational += 1
-            if self._informational > MAX_INFORMATIONAL:
-                raise ProtocolError(502, "too_many_informational")
-        return response
+    def _is_informational(self, response: ResponseHead) -> bool:
+        self._informational += 1
+        if self._informational > MAX_INFORMATIONAL:
+            raise ProtocolError(502, "too_many_informational")
+        return response.status != 101  # a final answer to an upgrade
 
     def _check_beginning(self) -> None:
         """Refuse early what can never become a head."""
@@ -298,7 +296,3 @@ class Upstream(asyncio.Protocol):
         self.abort()
         if exchange is not None:
             exchange.upstream_broken(error.reason)
-
-    def touch(self) -> None:
-        """Note when the connection became idle."""
-        self.idle_since = clock.boot()

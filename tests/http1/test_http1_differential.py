@@ -188,6 +188,15 @@ def test_a_forwarded_request_is_read_as_itself_again(data: bytes) -> None:
     assert sorted(sent_fields(forwarded(again))) == sorted(sent_fields(head))  # only a missing Host comes last
 
 
+@given(REQUESTS)
+def test_the_short_way_out_sends_the_same_bytes_as_the_long_one(data: bytes) -> None:
+    """A repeated head is sent from what was remembered of it."""
+    for _ in range(2):
+        request = accepted(data)
+        if request is not None:
+            assert STRANGER.head(request) == forwarded(request)
+
+
 @given(st.one_of(REQUESTS, st.binary(max_size=200)))
 def test_any_bytes_are_a_request_or_a_protocol_error(data: bytes) -> None:
     request = accepted(data)

@@ -501,3 +501,45 @@ def test_reading_one_request_does_not_change_the_next() -> None:
 def test_what_a_head_shows_of_itself_holds_no_credentials() -> None:
     request = parse(b"Cookie: S=secret", b"Authorization: Bearer secret", line=b"GET /secret HTTP/1.1")
     assert "secret" not in repr(request)
+
+
+BLOCK = b" HTTP/1.1\r\nHost: repeated.test\r\nCookie: S=1\r\nAccept: */*\r\n\r\n"
+
+
+def test_a_repeated_head_is_judged_by_its_own_request_line() -> None:
+    """The lines after the first are read once and remembered; the first is read every time."""
+    parse_request(b"GET /" + BLOCK, max_headers=3)
+    for line, reason in (
+        (b"GET /a#b", "bad_request_line"),
+        (b"GET /\x00", "bad_request_line"),
+        (b"GET /\xff", "bad_request_line"),
+        (b"G(T /", "bad_request_line"),
+        (b"GET *", "bad_target"),
+        (b"GET evil", "bad_target"),
+        (b"CONNECT evil.test:443", "method_not_allowed"),
+        (b"TRACE /", "method_not_allowed"),
+    ):
+        with pytest.raises(ProtocolError) as caught:
+            parse_request(line + BLOCK, max_headers=3)
+        assert caught.value.reason == reason, line
+
+
+@pytest.mark.parametrize("line", [b"GET /x?y", b"HEAD /", b"PROPFIND /", b"OPTIONS *", b"POST http://repeated.test/x"])
+def test_a_repeated_head_means_the_same_again(line: bytes) -> None:
+    first, again = (parse_request(line + BLOCK, max_headers=3) for _ in range(2))
+    assert (again.method, again.target, again.host, again.cookies, again.lines, again.keep_alive) == (
+        first.method,
+        first.target,
+        first.host,
+        first.cookies,
+        first.lines,
+        first.keep_alive,
+    )
+    assert build_request(again, again.lines) == build_request(first, first.lines)
+
+
+def test_a_repeated_head_still_counts_its_fields() -> None:
+    parse_request(b"GET /" + BLOCK, max_headers=3)
+    with pytest.raises(ProtocolError) as caught:
+        parse_request(b"GET /" + BLOCK, max_headers=2)
+    assert caught.value.status == 431

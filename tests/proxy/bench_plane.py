@@ -222,6 +222,10 @@ class Stage:
         """No connection to the app was opened but those that the test has accepted."""
         return self._app.is_untouched() and len(self.pool._all) <= len(self._app.wires)
 
+    def is_control_untouched(self) -> bool:
+        """No connection to the control application was opened but those that the test has accepted."""
+        return self._control.is_untouched()
+
     async def asks(self, request: bytes) -> tuple[Wire, Wire]:
         """A client that asks, and the app's end of the connection on which the request has arrived."""
         client = await self.client(request)

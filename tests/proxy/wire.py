@@ -78,12 +78,13 @@ class Wire:
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
+        if sock.family is socket.AF_INET:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock = sock
         self._seen = b""
 
     async def send(self, *parts: bytes) -> None:
         """Send each part by itself; returns when the kernel has taken all."""
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         async with asyncio.timeout(TIMEOUT * 4):
             for part in parts:
                 await asyncio.get_running_loop().sock_sendall(self.sock, part)
@@ -139,6 +140,13 @@ class Wire:
         else:
             answer.body = await self.rest()
         return answer
+
+    async def some(self) -> bytes:
+        """Whatever comes next; nothing when the other side has ended or broken off."""
+        with contextlib.suppress(ConnectionResetError):
+            await self._more()
+        got, self._seen = self._seen, b""
+        return got
 
     async def rest(self) -> bytes:
         """All that comes until the other side ends in good order."""
