@@ -28,14 +28,15 @@ _PLAIN_COOKIES = re.compile(
 )  # `&-+` spans & ' ( ) * +
 
 # What some stack trims: everything up to the space (Java), what Unicode calls blank, in UTF-8 or Latin-1 (case 139).
-# Multi-byte blanks come first, and backwards for the end, so that each is read in one pass.
+# Multi-byte blanks come first, and backwards for the end, so that each run is read in one pass. A first byte without
+# the rest is what Latin-1 stacks leave of a UTF-8 blank at the end.
 _LEADING = re.compile(
-    rb"(?:[\x00-\x20\x80-\xa0]|\xc2[\x80-\xa0]|\xe1(?:\x9a\x80|\xa0\x8e)"
+    rb"(?:[\x00-\x20\x85\xa0]|\xc2[\x80-\xa0]|\xe1(?:\x9a\x80|\xa0\x8e)"
     rb"|\xe2(?:\x80[\x80-\x8f\xa8\xa9\xaf]|\x81[\x9f\xa0])|\xe3\x80\x80|\xef\xbb\xbf)++"
 )
 _TRAILING_BACKWARDS = re.compile(
-    rb"(?:[\x80-\xa0]\xc2|(?:\x80\x9a|\x8e\xa0)\xe1"
-    rb"|(?:[\x80-\x8f\xa8\xa9\xaf]\x80|[\x9f\xa0]\x81)\xe2|\x80\x80\xe3|\xbf\xbb\xef|[\x00-\x20\x80-\xa0])++"
+    rb"(?:[\x80-\xa0]\xc2|(?:\x80\x9a|\x8e\xa0)\xe1|(?:[\x80-\x8f\xa8\xa9\xaf]\x80|[\x9f\xa0]\x81)\xe2"
+    rb"|\x80\x80\xe3|\xbf\xbb\xef|[\x00-\x20\x85\xa0\xc2\xe1\xe2\xe3\xef])++"
 )
 _NOT_TOKEN = re.compile(rb"[^!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _REPEATED_PERCENT = re.compile(rb"%(?:25)++")  # `%252525`: every layer of it at once, or a long one takes a pass each
@@ -49,6 +50,7 @@ _QUOTED = re.compile(rb'[\x00-\x20]*+("[^\\"]*+(?:\\.[^\\"]*+)*+")', re.DOTALL)
 _VALUE_ENDS = (re.compile(rb";"), re.compile(rb"[;,]"), re.compile(rb"[;,\s\"]"))
 _PATH_END = re.compile(rb"[;/]")
 _QUERY_END = re.compile(rb"[&;]")
+_ENCODED_PAIR = re.compile(rb"(?<![^?&;])([^?&;=%]*+%[^?&;=]*+)=([^&;]*+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ class Carriers:
         "_cookie_search",
         "_longest_name",
         "_path_search",
+        "_query_names",
         "_query_search",
         "cookies",
         "headers",
@@ -87,13 +90,13 @@ class Carriers:
         # CGI-like app servers fold `_` to `-`, so either spelling of the declaration means both (reference case 17).
         self.headers = tuple(name.lower().replace("_", "-").encode() for name in headers)
         self._cookie_names = frozenset(name.lower() for name in self.cookies)
+        query_names = tuple(name.encode() for name in query_parameters)
+        self._query_names = frozenset(name.lower() for name in query_names)
         self._longest_name = max(map(len, self.cookies), default=0)
         # A blank is no token byte: no need to look for blanks before a cookie's name.
         self._cookie_search = _search(rb"(?:^|[^!#$&'*+\-.^_`|~0-9A-Za-z])", self.cookies)
         self._path_search = _search(rb";[\x00-\x20\x80-\xff]*+", (name.encode() for name in path_parameters))
-        self._query_search = _search(
-            rb"(?:^|[?&;])[\x00-\x20+\x80-\xff]*+", (name.encode() for name in query_parameters)
-        )
+        self._query_search = _search(rb"(?:^|[?&;])[\x00-\x20+\x80-\xff]*+", query_names)
 
     def in_cookies(self, lines: Sequence[bytes]) -> Reading:
         """The candidates in all Cookie lines of a request (reference cases 133-161)."""
@@ -114,6 +117,7 @@ class Carriers:
             _search_decoded(self._path_search, path, _PATH_END, found)
         if self._query_search is not None and query:
             _search_decoded(self._query_search, query, _QUERY_END, found)
+            self._read_encoded(query, found)
         return found.reading()
 
     @property
@@ -163,6 +167,15 @@ class Carriers:
             for start in found.starts(self._cookie_search, text):
                 for begin, end in _spans(text, start):
                     found.add(text[begin:end])
+
+    def _read_encoded(self, query: bytes, found: "_Found") -> None:
+        """Pairs with an encoded name: decoding the whole query first would cut a value at an encoded separator."""
+        for count, pair in enumerate(_ENCODED_PAIR.finditer(query)):
+            if count >= MAX_PAIRS:
+                found.is_ambiguous = True
+                return
+            if not self._query_names.isdisjoint(name_readings(pair[1])):
+                found.add(pair[2])
 
     def _is_disguised(self, name: bytes) -> bool:
         """A name that turns into a declared one when odd bytes are dropped or letters are folded (case 139)."""

@@ -70,7 +70,7 @@ class Block:
         self.host = request.host
         self.cookies = request.cookies
         self.sent = sent  # the lines as they go out, checked
-        self.remembered: object = None
+        self.remembered: tuple[object, bytes] | None = None  # whose it is, and what
 
 
 _blocks: dict[bytes, Block] = {}  # by what follows the target: version and fields

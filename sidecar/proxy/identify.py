@@ -56,6 +56,7 @@ class Identifier:
         self._digester = digester
         self._bound = functools.lru_cache(16_384)(digester.bound)
         self._lines: dict[bytes, Presented] = {}
+        self._mark = object()  # of what was made with the present key; heads are remembered longer than that
         self._reads_target = carriers.reads_target
         self._reads_headers = bool(carriers.headers) or any(token.header for token in tokens)
 
@@ -91,6 +92,22 @@ class Identifier:
         if sessions and (unbound or _outdated(sessions, bound)):
             return None  # something to write down
         return _identity(sessions, bound, unbound)
+
+    def only_session(self, request: RequestHead, now: float) -> tuple[bytes, BoundSession] | None:
+        """The one credential of a request and its session, where memory knows both and there is nothing else."""
+        block = request.block
+        if block is None or self._reads_target or self._reads_headers:
+            return None
+        remembered = block.remembered
+        if remembered is None or remembered[0] is not self._mark:
+            remembered = block.remembered = self._mark, self._single(self.presented(request))
+        credential = remembered[1]
+        session = self._directory.cached(credential, now) if credential else None
+        return (credential, session) if isinstance(session, BoundSession) else None
+
+    def _single(self, presented: Presented) -> bytes:
+        is_single = len(presented.credentials) == 1 and not presented.tokens and not presented.is_ambiguous
+        return presented.credentials[0] if is_single else b""
 
     async def later(self, request: RequestHead, *, recheck: bool = False) -> Identity:
         """The identity, asking store and provider where that is needed. `recheck`: nothing older than a second."""
@@ -141,6 +158,7 @@ class Identifier:
         """The digests that were made so far are worth nothing: the key has changed."""
         self._lines.clear()
         self._bound.cache_clear()
+        self._mark = object()
 
     async def session_of_tokens(self, cookies: Sequence[tuple[bytes, bytes]]) -> BoundSession | None:
         """The session that tokens among these cookies prove, for cookies that the app sets."""

@@ -69,6 +69,7 @@ class Plane:
             self.now = now = clock.boot()
             for connection in list(self.connections):
                 connection.tick(now)
+            self.gate.tick()
             self.app.sweep(now)
             self.control.sweep(now)
 

@@ -227,8 +227,10 @@ def test_without_declared_cookies_no_cookie_is_read() -> None:
         (149, b"/?%20PHPSESSID=R"),
         (149, b"/?a?PHPSESSID=R"),
         (149, b"/?a=%26PHPSESSID=R"),
+        (149, b"/?%6dy.id=R%26"),
         (149, b"/?my.id=R"),
-        (149, b"/?my+id=R"),
+        (149, b"/?%6dy.id=R%26"),
+        (149, b"/?my.id=R"),
         (149, b"/?my%5Bid=R"),
     ],
 )
@@ -302,13 +304,11 @@ def test_a_value_has_one_canonical_spelling(value: bytes, expected: bytes) -> No
     assert canonical(value) == expected
 
 
-ODD_BYTES = st.lists(
-    st.sampled_from(
-        [b'"', b"\\", b"%", b"2", b"5", b"25", b"%41", b"%22", b"%5C", b" ", b"\t", b"\xc2", b"\xa0", b"\x80", b"\xe2"]
-        + [b"\xe3\x80\x80", b"a", b"R", b";", b",", b"=", b"054", b"134", b"S", b"+", b"\xef\xbb\xbf", b"\xff"]
-    ),
-    max_size=12,
-).map(b"".join)
+ODD_PIECES = (
+    *(b'"', b"\\", b"%", b"2", b"5", b"25", b"%41", b"%22", b"%5C", b" ", b"\t", b"\xc2", b"\xa0", b"\x80", b"\xe2"),
+    *(b"\xe3\x80\x80", b"a", b"R", b";", b",", b"=", b"054", b"134", b"S", b"+", b"\xef\xbb\xbf", b"\xff"),
+)
+ODD_BYTES = st.lists(st.sampled_from(ODD_PIECES), max_size=12).map(b"".join)
 
 
 def is_settled(value: bytes) -> bool:

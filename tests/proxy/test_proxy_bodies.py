@@ -311,7 +311,7 @@ async def test_a_broken_chunk_in_an_answer_breaks_it_off(stage: Stage):
     assert b"abc" not in await client.reset()
 
 
-@pytest.mark.parametrize("chunk", [b"0x3\r\nabc\r\n", b"3\r\nabcd\r\n", b"3\nabc\r\n", b"\r\n", b"3;a=\"\r\n\"\r\nabc"])
+@pytest.mark.parametrize("chunk", [b"0x3\r\nabc\r\n", b"3\r\nabcd\r\n", b"3\nabc\r\n", b"\r\n", b'3;a="\r\n"\r\nabc'])
 async def test_a_broken_chunk_in_an_upload_is_a_400_and_the_app_never_takes_it_for_complete(stage: Stage, chunk: bytes):
     client = await stage.client(ask("POST / HTTP/1.1", "Transfer-Encoding: chunked"), b"3\r\nabc\r\n")
     app = await stage.app()

@@ -300,16 +300,16 @@ async def test_a_body_that_stalls_is_a_408_and_the_app_never_takes_it_for_comple
 
 async def test_a_client_that_does_not_read_its_answer_is_given_up(open_stage):
     stage = await open_stage(limits={"body_stall_timeout": 0.3})
-    client, app = await stage.asks(ask())
+    _, app = await stage.asks(ask())
     sending = asyncio.create_task(app.send(message("HTTP/1.1 200 OK", "Content-Length: 99999999") + b"x" * 64_000_000))
-    with pytest.raises(OSError, match="reset|pipe"):
+    with pytest.raises((ConnectionResetError, BrokenPipeError)):
         await sending
     await until(stage.is_quiet)
 
 
 async def test_a_client_that_does_not_read_a_complete_answer_is_given_up_as_well(open_stage):
     stage = await open_stage(sends=4096, limits={"body_stall_timeout": 0.3})
-    client = await stage.client(ask("GET / HTTP/1.1", "Connection: close"), receives=4096)
+    await stage.client(ask("GET / HTTP/1.1", "Connection: close"), receives=4096)
     app = await stage.app()
     await app.head()
     await app.send(ok(b"x" * 50_000))

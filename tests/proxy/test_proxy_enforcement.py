@@ -117,7 +117,7 @@ async def test_a_denied_body_that_is_still_to_come_costs_the_connection_and_neve
 async def test_a_denied_upload_without_end_is_cut(stage: Stage):
     await dead(stage)
     client, _ = await denied(stage, revoked_cookie("POST / HTTP/1.1", "Content-Length: 99999999"))
-    with pytest.raises(OSError, match="reset|pipe"):
+    with pytest.raises((ConnectionResetError, BrokenPipeError)):
         await client.send(*[b"x" * 65_536] * 1000)
     await until(lambda: not stage.plane.connections)
 
@@ -238,7 +238,6 @@ async def test_the_control_prefix_goes_to_the_control_application_and_its_answer
         "/_Sidecar/x",
         "/_sidecar;x/y",
         "/\\_sidecar/x",
-        "/_sidecar/../account",
         "http://app.example//_sidecar/x",
     ],
 )
