@@ -47,7 +47,7 @@ _PHP_UNDERSCORE = bytes.maketrans(b" .[", b"___")
 _SPELLED_UNDERSCORE = rb"[_ .\[+]"
 _OPENING = re.compile(rb'[\x00-\x20"]++')
 _QUOTED = re.compile(rb'[\x00-\x20]*+("[^\\"]*+(?:\\.[^\\"]*+)*+")', re.DOTALL)
-_VALUE_ENDS = (re.compile(rb";"), re.compile(rb"[;,]"), re.compile(rb"[;,\s\"]"))
+_VALUE_ENDS = tuple(map(re.compile, (rb";", rb"[;,]", rb"[;\s]", rb"[;,\s\"]")))
 _PATH_END = re.compile(rb"[;/]")
 _QUERY_END = re.compile(rb"[&;]")
 _ENCODED_PAIR = re.compile(rb"(?<![^?&;])([^?&;=%]*+%[^?&;=]*+)=([^&;]*+)")

@@ -58,7 +58,7 @@ def compile_pattern(pattern: str) -> re.Pattern[bytes]:
 
 def matches(pattern: re.Pattern[bytes], path: bytes) -> bool:
     """Whether a plain path matches; a path that is not plain never does."""
-    return is_plain(path) and pattern.fullmatch(path) is not None
+    return pattern.fullmatch(path) is not None and is_plain(path)
 
 
 def _is_under(path: bytes, prefix: bytes) -> bool:
@@ -76,7 +76,7 @@ def _resolve(path: bytes) -> bytes:
     segments: list[bytes] = []
     for segment in _PARAMETERS.sub(b"", _decode(path).replace(b"\\", b"/")).lower().split(b"/"):
         if segment == b"..":
-            segments = segments[:-1]
+            del segments[-1:]
         elif segment.strip() not in (b"", b"."):
             segments.append(segment.strip())
     return b"/" + b"/".join(segments)

@@ -38,6 +38,11 @@ class Routes:
         self._routes = tuple(routes)
         self.default = default
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether the default rule holds everywhere."""
+        return not self._routes
+
     def find(self, method: bytes, path: bytes) -> Rule:
         """The rule for a request."""
         if not self._routes:

@@ -135,15 +135,6 @@ def decide(
     return ALLOW
 
 
-def is_untouched(credential: bytes, session: BoundSession, cutoff: Callable[[bytes], int | None]) -> bool:
-    """Whether no revocation names the session in any way: then it is alive, whatever the times (a row of `decide`)."""
-    return (
-        cutoff(session.own) is None
-        and cutoff(credential) is None
-        and (session.sub is None or cutoff(session.sub) is None)
-    )
-
-
 def is_revoked(identity: Identity, cutoff: Callable[[bytes], int | None]) -> bool:
     """Whether any reading of the request is a revoked session or credential."""
     for session in identity.sessions:

@@ -71,7 +71,8 @@ class Exchange:
     def _go_on(self, judgement: Judgement) -> None:
         self._judgement = judgement
         if self.is_over:  # the client went away while the store was asked
-            self._end_login()
+            if judgement.login is not None:
+                judgement.login.end()
         elif judgement.permit is None:
             self._answer(judgement.answer)
         else:
@@ -374,12 +375,10 @@ class Exchange:
         self.is_over = True
         if self._digests:
             self._unwatch()
-        self._end_login()
-        self._plane.count(self.request.method, self._status, now - self._started)
-
-    def _end_login(self) -> None:
-        if self._judgement is not None and self._judgement.login is not None:
-            self._judgement.login.end()
+        judgement = self._judgement
+        if judgement is not None and judgement.login is not None:
+            judgement.login.end()
+        self._plane.stats.count(self.request.method, self._status, now - self._started)
 
     # -- live streams --------------------------------------------------------------------------------------------
 

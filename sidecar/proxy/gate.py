@@ -38,6 +38,8 @@ from sidecar.stores.interface import StoreError
 _logger = logging.getLogger(__name__)
 
 _CODES_A_REQUEST: Final = 4
+_ORDINARY_PATHS: Final = 8192
+_ORDINARY_BYTES: Final = 256  # of one path: 4 MiB at the most
 _CONDEMNING_AT_ONCE: Final = 1024
 
 Publish = Callable[[Collection[Revocation]], Awaitable[None]]
@@ -80,6 +82,7 @@ class Gate:
         self._callbacks = tuple(callbacks)
         self._logout_paths = tuple(logout_paths)
         self._control_prefix = control_prefix
+        self._ordinary: set[bytes] = set()  # paths to which nothing but the default rule applies
         self._oldest = math.inf  # ms: logins after it are not too old; see `tick`
         self._epoch = 0  # how many revocations have changed the replica
         self._tasks: set[asyncio.Task[None]] = set()
@@ -89,19 +92,22 @@ class Gate:
     def judge(self, request: RequestHead, now: float) -> Judgement | Awaitable[Judgement]:
         """The verdict on a request, at once where memory suffices. `now` is boot time."""
         path = path_of(request.target)
-        where = place(path, self._control_prefix)
-        rule = self._routes.find(request.method, path)
-        if where is not Place.ELSEWHERE:
-            return self._control(where, rule)
-        if rule.action is None:
-            return _unjudged(rule)
-        for pattern in self._callbacks:
-            if matches(pattern, path):
-                return self._judge_callback(request, rule)
+        rule = self._routes.default
+        if path not in self._ordinary:
+            where = place(path, self._control_prefix)
+            if where is not Place.ELSEWHERE:
+                return self._control(where, rule)
+            rule = self._routes.find(request.method, path)
+            if rule.action is None:
+                return _unjudged(rule)
+            for pattern in self._callbacks:
+                if matches(pattern, path):
+                    return self._judge_callback(request, rule)
+            self._note_ordinary(path)
         known = self._identifier.only_session(request, now)
         if known is not None and self._is_well(*known, now):
             self._stats.allowed_bound += 1
-            return self._judgement(request, rule, Identity(bound=(known,)), known[1])
+            return self._judgement(path, rule, Identity((), (known,)), known[1])
         identity = self._identifier.now(request, now)
         if identity is None:
             return self._judge_slowly(request, rule)
@@ -151,18 +157,23 @@ class Gate:
                 return self._look_again(request, rule)
             return self._denied(request, identity, verdict, rule)
         self._count(identity, verdict)
-        return self._judgement(request, rule, identity, identity.first_session())
+        return self._judgement(path_of(request.target), rule, identity, identity.first_session())
 
-    def _judgement(
-        self, request: RequestHead, rule: Rule, identity: Identity, session: BoundSession | None
-    ) -> Judgement:
+    def _judgement(self, path: bytes, rule: Rule, identity: Identity, session: BoundSession | None) -> Judgement:
         judgement = Judgement(rules.ALLOW.permit, rule)
         judgement.epoch = self._epoch
         judgement.identity = identity
         judgement.session = session
         if self._logout_paths:
-            judgement.is_logout_path = self._is_logout(request)
+            judgement.is_logout_path = any(matches(pattern, path) for pattern in self._logout_paths)
         return judgement
+
+    def _note_ordinary(self, path: bytes) -> None:
+        """No route, callback or control path: the next request for it need not look. Long paths hardly repeat."""
+        if self._routes.is_empty and len(path) <= _ORDINARY_BYTES:
+            if len(self._ordinary) >= _ORDINARY_PATHS:
+                self._ordinary.clear()
+            self._ordinary.add(path)
 
     def _is_well(self, credential: bytes, session: BoundSession, now: float) -> bool:
         """The row of the verdict that nearly every request is: one bound session, untouched, young, replica fresh.
@@ -172,7 +183,7 @@ class Gate:
         return (
             session.login_time > self._oldest
             and self._freshness.state(now) is State.FRESH
-            and rules.is_untouched(credential, session, self._replica.cutoff)
+            and not self._replica.knows(session.own, credential, session.sub)
         )
 
     def tick(self) -> None:
@@ -215,9 +226,6 @@ class Gate:
             stats.allowed_bound += 1
         else:
             stats.allowed_unbound += 1
-
-    def _is_logout(self, request: RequestHead) -> bool:
-        return any(matches(pattern, path_of(request.target)) for pattern in self._logout_paths)
 
     # -- responses -----------------------------------------------------------------------------------------------
 

@@ -87,11 +87,6 @@ class Plane:
             _logger.exception("exchange_failed")
             exchange.failed()
 
-    def count(self, method: bytes, status: int, seconds: float) -> None:
-        """One exchange ended."""
-        self.stats.in_flight -= 1
-        self.stats.count(method, status, seconds)
-
     def refused(self, reason: str, peer: bytes) -> None:
         """A client broke HTTP. Counted; logged at debug level only: scanners must not fill the log (case 195)."""
         self.stats.refusals[reason] += 1

@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 from sidecar.metrics import PREFIX
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_SHORTEST = _BUCKETS[0]
 _METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"PATCH", b"OPTIONS"))
 
 
@@ -36,8 +37,9 @@ class Stats(Collector):
 
     def count(self, method: bytes, status: int, seconds: float) -> None:
         """One finished request."""
+        self.in_flight -= 1
         self.requests[(method if method in _METHODS else b"_OTHER", status)] += 1
-        self._buckets[bisect_left(_BUCKETS, seconds)] += 1
+        self._buckets[0 if seconds <= _SHORTEST else bisect_left(_BUCKETS, seconds)] += 1
         self._seconds += seconds
 
     def collect(self) -> Iterator[Metric]:

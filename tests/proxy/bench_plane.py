@@ -25,7 +25,7 @@ from sidecar.core.freshness import Freshness
 from sidecar.core.identity import BoundSession, Digester, Session
 from sidecar.core.paths import compile_pattern
 from sidecar.core.replica import Replica
-from sidecar.core.revocation import expiry, of_logout
+from sidecar.core.revocation import Revocation, expiry, of_logout
 from sidecar.core.routes import Route, Routes, Rule
 from sidecar.core.verdict import Policy
 from sidecar.http1.forwarded import peer_of
@@ -114,9 +114,7 @@ class Stage:
         self.identifier = Identifier(carriers=carriers, tokens=(), directory=self.directory, digester=self.digester)
         enforcement = Enforcement(carriers=carriers, identifier=self.identifier, token_cookies=())
         teacher = Teacher(identifier=self.identifier, enforcement=enforcement, directory=self.directory)
-        self.publisher = Publisher(
-            store=self.store, replica=self.replica, on_revocation=lambda revocation: self.gate.revoked(revocation)
-        )
+        self.publisher = Publisher(store=self.store, replica=self.replica, on_revocation=self._revoked)
         self.gate = Gate(
             identifier=self.identifier,
             enforcement=enforcement,
@@ -194,6 +192,9 @@ class Stage:
         await self.store.aclose()
         for fault in self.faults:
             raise AssertionError(fault) from fault.get("exception")
+
+    def _revoked(self, revocation: Revocation) -> None:
+        self.gate.revoked(revocation)
 
     # The two ends
 
