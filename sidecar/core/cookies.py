@@ -102,7 +102,7 @@ def _is_past(attributes: dict[bytes, bytes]) -> bool:
         return False
     try:
         when = email.utils.parsedate_to_datetime(expires.decode("latin-1").replace("-", " "))
-    except ValueError:
+    except (ValueError, OverflowError):  # not a date; a zone beyond all bounds
         return False
     return when.year <= 1971 or when.replace(tzinfo=when.tzinfo or dt.UTC) < _LONG_AGO
 

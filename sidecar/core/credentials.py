@@ -50,7 +50,8 @@ _QUOTED = re.compile(rb'[\x00-\x20]*+("[^\\"]*+(?:\\.[^\\"]*+)*+")', re.DOTALL)
 _VALUE_ENDS = tuple(map(re.compile, (rb";", rb"[;,]", rb"[;\s]", rb"[;,\s\"]")))
 _PATH_END = re.compile(rb"[;/]")
 _QUERY_END = re.compile(rb"[&;]")
-_ENCODED_PAIR = re.compile(rb"(?<![^?&;])([^?&;=%]*+%[^?&;=]*+)=([^&;]*+)")
+_ENCODED_QUERY_PAIR = re.compile(rb"(?<![^?&;])([^?&;=%]*+%[^?&;=]*+)=([^&;]*+)")
+_ENCODED_COOKIE_PAIR = re.compile(rb"(?<![^;,])([^;,=%]*+%[^;,=]*+)=([^;,]*+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,7 @@ class Carriers:
             _search_decoded(self._path_search, path, _PATH_END, found)
         if self._query_search is not None and query:
             _search_decoded(self._query_search, query, _QUERY_END, found)
-            self._read_encoded(query, found)
+            _read_encoded(_ENCODED_QUERY_PAIR, query, self._query_names, found)
         return found.reading()
 
     @property
@@ -160,22 +161,17 @@ class Carriers:
             name, _, value = pair.lstrip(b"= ").partition(b"=")  # `=S=R` is a nameless cookie in a browser (case 159)
             if self.is_cookie(name):
                 found.add(value)
+                value = value.strip(b" \t")
+                if value[:1] == b'"':  # jshttp/cookie 0.x cuts off the last byte, quote or not
+                    found.add(value[1:-1])
             elif self._is_disguised(name):
                 found.is_ambiguous = True
+        _read_encoded(_ENCODED_COOKIE_PAIR, line, self._cookie_names, found)
         assert self._cookie_search is not None  # noqa: S101 - narrowed by the only caller
         for text in _decoded(line):
             for start in found.starts(self._cookie_search, text):
                 for begin, end in _spans(text, start):
                     found.add(text[begin:end])
-
-    def _read_encoded(self, query: bytes, found: "_Found") -> None:
-        """Pairs with an encoded name: decoding the whole query first would cut a value at an encoded separator."""
-        for count, pair in enumerate(_ENCODED_PAIR.finditer(query)):
-            if count >= MAX_PAIRS:
-                found.is_ambiguous = True
-                return
-            if not self._query_names.isdisjoint(name_readings(pair[1])):
-                found.add(pair[2])
 
     def _is_disguised(self, name: bytes) -> bool:
         """A name that turns into a declared one when odd bytes are dropped or letters are folded (case 139)."""
@@ -288,6 +284,16 @@ def _search_decoded(search: re.Pattern[bytes], text: bytes, end: re.Pattern[byte
     for reading in _decoded(text):
         for start in found.starts(search, reading):
             found.add(reading[start : _end(end, reading, start)])
+
+
+def _read_encoded(pairs: re.Pattern[bytes], text: bytes, names: frozenset[bytes], found: _Found) -> None:
+    """Pairs with an encoded name: decoding all of `text` first would cut a value at an encoded separator."""
+    for count, pair in enumerate(pairs.finditer(text)):
+        if count >= MAX_PAIRS:
+            found.is_ambiguous = True
+            return
+        if not names.isdisjoint(name_readings(pair[1])):
+            found.add(pair[2])
 
 
 def _spans(text: bytes, start: int) -> dict[tuple[int, int], None]:

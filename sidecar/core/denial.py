@@ -92,7 +92,7 @@ def is_navigation(method: bytes, fields: Mapping[bytes, bytes]) -> bool:
         return mode == b"navigate"
     if fields.get(b"x-requested-with") or b"upgrade" in fields:
         return False
-    return b"text/html" in fields.get(b"accept", b"")
+    return b"text/html" in fields.get(b"accept", b"").lower()
 
 
 def answer(

@@ -286,9 +286,7 @@ class Downstream(asyncio.Protocol):
 
     def resume_upstream(self, upstream: Upstream) -> None:
         """Let the app send on, unless the client is behind."""
-        if self._is_write_paused:
-            upstream.pause_reading()
-        else:
+        if not self._is_write_paused:
             upstream.resume_reading()
 
     def exchange_done(self) -> None:
@@ -459,11 +457,17 @@ class Downstream(asyncio.Protocol):
         elif (
             not exchange.request_done
             and exchange.takes_body
-            and self._is_reading
             and now - self._read_at > self._plane.limits.body_stall_timeout
         ):
+            self._end_stalled(exchange)
+
+    def _end_stalled(self, exchange: Exchange) -> None:
+        """No byte of the upload has moved for too long: whoever keeps it waiting is to blame."""
+        if self._is_reading:
             self.keep_alive = False
             exchange.client_broke(408, "body_timeout")
+        elif not exchange.is_streaming:  # an app that answers need not read
+            exchange.response_timed_out()
 
     def _tick_tunnel(self, now: float) -> None:
         idle = self._plane.tunnel_idle_timeout

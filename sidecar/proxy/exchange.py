@@ -250,7 +250,7 @@ class Exchange:
     def _switch(self, upstream: Upstream, response: ResponseHead, lines: list[bytes]) -> None:
         """A validated 101 that was asked for becomes a tunnel; any other is the app's fault (reference case 103)."""
         asked = self.request.upgrade and self.request_done
-        if upstream.has_ended or not asked or response.upgrade != b"websocket" or response.version == 0:
+        if not asked or response.upgrade != b"websocket" or response.version == 0:
             self._upstream_failed(502, "unexpected_101")
             return
         upgrade = [*lines, b"Connection: Upgrade", b"Upgrade: websocket"]

@@ -37,6 +37,7 @@ from sidecar.stores.interface import StoreError
 
 _logger = logging.getLogger(__name__)
 
+_PERMIT: Final = rules.ALLOW.permit
 _CODES_A_REQUEST: Final = 4
 _ORDINARY_PATHS: Final = 8192
 _ORDINARY_BYTES: Final = 256  # of one path: 4 MiB at the most
@@ -105,9 +106,11 @@ class Gate:
                     return self._judge_callback(request, rule)
             self._note_ordinary(path)
         known = self._identifier.only_session(request, now)
-        if known is not None and self._is_well(*known, now):
+        if known is not None and self._is_well(known[0], known[1], now):
             self._stats.allowed_bound += 1
-            return self._judgement(path, rule, Identity((), (known,)), known[1])
+            judgement = self._judgement(path, rule, known[1])
+            judgement.known = known
+            return judgement
         identity = self._identifier.now(request, now)
         if identity is None:
             return self._judge_slowly(request, rule)
@@ -157,12 +160,13 @@ class Gate:
                 return self._look_again(request, rule)
             return self._denied(request, identity, verdict, rule)
         self._count(identity, verdict)
-        return self._judgement(path_of(request.target), rule, identity, identity.first_session())
-
-    def _judgement(self, path: bytes, rule: Rule, identity: Identity, session: BoundSession | None) -> Judgement:
-        judgement = Judgement(rules.ALLOW.permit, rule)
-        judgement.epoch = self._epoch
+        judgement = self._judgement(path_of(request.target), rule, identity.first_session())
         judgement.identity = identity
+        return judgement
+
+    def _judgement(self, path: bytes, rule: Rule, session: BoundSession | None) -> Judgement:
+        judgement = Judgement(_PERMIT, rule)
+        judgement.epoch = self._epoch
         judgement.session = session
         if self._logout_paths:
             judgement.is_logout_path = any(matches(pattern, path) for pattern in self._logout_paths)
@@ -202,7 +206,7 @@ class Gate:
         if self._enforcement.strips(denial, rule, request):
             expired = self._enforcement.expired_cookies(request)
             if self._enforcement.strip(request):
-                judgement = Judgement(rules.ALLOW.permit, rule)
+                judgement = Judgement(_PERMIT, rule)
                 judgement.epoch, judgement.expired_cookies = self._epoch, expired
                 return judgement
         judgement = Judgement(None, rule)
@@ -362,7 +366,7 @@ class _Logins:
 
 
 def _unjudged(rule: Rule) -> Judgement:
-    judgement = Judgement(rules.ALLOW.permit, rule)
+    judgement = Judgement(_PERMIT, rule)
     judgement.is_reviewed = False
     return judgement
 

@@ -6,7 +6,7 @@ from typing import Protocol
 from sidecar.core.denial import Answer
 from sidecar.core.identity import BoundSession, Session
 from sidecar.core.routes import Rule
-from sidecar.core.verdict import ANONYMOUS, Permit
+from sidecar.core.verdict import ANONYMOUS, Identity, Permit
 
 
 class Login(Protocol):
@@ -28,7 +28,8 @@ class Judgement:
     """`permit` or `answer`: one of them is there. Class attributes are defaults; a plain judgement sets few."""
 
     answer: Answer | None = None
-    identity = ANONYMOUS
+    known: tuple[bytes, BoundSession] | None = None  # the one bound credential, where that is all there is
+    _identity: Identity = ANONYMOUS
     epoch = -1  # of the replica when the verdict was taken; another epoch means: look again
     login: Login | None = None
     is_reviewed = True  # False on routes that are forwarded unjudged
@@ -40,6 +41,15 @@ class Judgement:
     def __init__(self, permit: Permit | None, rule: Rule) -> None:
         self.permit = permit
         self.rule = rule
+
+    @property
+    def identity(self) -> Identity:
+        """What the request presented. Built when somebody asks: most answers go out unasked."""
+        return Identity((), (self.known,)) if self.known is not None else self._identity
+
+    @identity.setter
+    def identity(self, identity: Identity) -> None:
+        self._identity = identity
 
     def is_fresh_login(self, learned: BoundSession | None) -> bool:
         """Whether the app has just logged in anew, so that what the request presented before does not count."""

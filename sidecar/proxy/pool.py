@@ -87,7 +87,7 @@ class Pool:
         """A new connection, or the next one that becomes free. Raises UpstreamError(502, 503 or 504)."""
         if len(self._all) + self._opening >= self._max:
             freed = await self._queue()
-            if freed is not None and not freed.transport.is_closing():
+            if freed is not None:
                 return freed
         self._opening += 1
         try:
@@ -158,8 +158,6 @@ class Pool:
             raise UpstreamError(502, "upstream_tls_failed") from None
         except OSError:
             raise UpstreamError(502, "upstream_unreachable") from None
-        if connection.transport.is_closing():  # it spoke before it was asked, or closed at once
-            raise UpstreamError(502, "upstream_closed")
         self._all.add(connection)
         return connection
 

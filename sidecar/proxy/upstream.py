@@ -43,7 +43,6 @@ class Upstream(asyncio.Protocol):
         "_buffer",
         "_decoder",
         "_exchange",
-        "_has_ended",
         "_head_bytes",
         "_informational",
         "_is_reading",
@@ -70,7 +69,6 @@ class Upstream(asyncio.Protocol):
         self._informational = 0
         self._is_reading = True
         self._keep_alive = True
-        self._has_ended = False  # the app closed its side while its answer was being looked at
         self.mode = Mode.IDLE
         self.idle_since = 0.0
         self.requests = 0
@@ -83,13 +81,12 @@ class Upstream(asyncio.Protocol):
         self._informational = 0
         self._keep_alive = True
         self.mode = _HEAD
-        self._has_ended = False
         self.requests += 1
         self.transport.write(head)
 
     def begin_body(self, response: ResponseHead, method: bytes) -> tuple[list[bytes], bool]:
         """Set the framing of the response and read what came behind its head: pieces, and whether it is complete."""
-        self._keep_alive = response.keep_alive and not self._has_ended
+        self._keep_alive = response.keep_alive
         rest, self._buffer = self._buffer, b""
         if has_no_body(response.status, method):
             return self._complete(rest, [])
@@ -102,17 +99,7 @@ class Upstream(asyncio.Protocol):
             self.mode, self._missing = _LENGTH, response.content_length
         else:
             self.mode, self._keep_alive = Mode.UNTIL_CLOSE, False
-        pieces, done = self._read_body(rest)
-        if self._has_ended and not done:
-            if self.mode is not Mode.UNTIL_CLOSE:
-                raise ProtocolError(502, "upstream_closed")
-            done = True
-        return pieces, done
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether the app has closed its side already."""
-        return self._has_ended
+        return self._read_body(rest)
 
     @property
     def has_answer(self) -> bool:
@@ -196,9 +183,6 @@ class Upstream(asyncio.Protocol):
     def eof_received(self) -> bool:
         if self.mode is Mode.TUNNEL and self._peer is not None:
             return self._peer.end_tunnel()
-        if self.mode is _HELD:
-            self._has_ended = True
-            return True  # what came before is still wanted
         if self.mode is Mode.UNTIL_CLOSE and self._exchange is not None:
             self.mode = Mode.CLOSED
             self._pool.forget(self)

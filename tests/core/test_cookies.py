@@ -63,6 +63,7 @@ def test_a_set_cookie_line_is_read_as_a_browser_does(line: bytes, name: bytes, v
         (b"; Expires=Fri, 31 Dec 9999 23:59:59 -2359", False),
         (b"; Expires=Mon, 01 Jan 0001 00:00:00 +2359", True),
         (b"; Expires=0", False),
+        (b"; Expires=Thu, 01 Jan 1970 00:00:00 +" + b"9" * 30, False),
         (b"; Expires=never", False),
         (b"; Expires=", False),
         (b"; Max-Age=60; Expires=Thu, 01 Jan 1970 00:00:00 GMT", False),  # Max-Age wins

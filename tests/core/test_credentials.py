@@ -40,6 +40,8 @@ CARRIERS = Carriers(
         (134, [b'S="R"']),
         (134, [b'S="R']),
         (134, [b'S=R"']),
+        (134, [b'S="Rx']),  # jshttp/cookie 0.x, hence Express 4
+        (134, [b"S= \"R' ; x=1"]),
         (134, [b'S="\\R"']),
         (134, [b'S="\\122"']),
         (134, [b'S= "R" ; x=1']),
@@ -114,6 +116,8 @@ def test_every_spelling_that_some_app_accepts_is_found(case: int, lines: list[by
         (b"S=a b", b"a b"),
         (b"S=a b", b"a"),
         (b"S=a=b==", b"a=b=="),
+        (b"%53=a%3Bb", b"a;b"),
+        (b"x=1,%53=a%3Bb,y=2", b"a;b"),
         (b"S=s%3Aid.sig", b"s:id.sig"),
     ],
 )

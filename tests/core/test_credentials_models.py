@@ -246,7 +246,6 @@ def test_no_stack_sees_a_credential_after_stripping(lines: list[bytes]) -> None:
         assert line
         for model in MODELS:
             assert not seen(model, line), model.__name__
-        assert not CARRIERS.in_cookies([line]).values
 
 
 @given(st.lists(st.sampled_from([b"a=1", b"b=x=y", b"SID=R", b"c=%20", b"my_sess=R", b"d=(e)"]), max_size=6))

@@ -155,7 +155,7 @@ class Stage:
         self._speaker: asyncio.Server | None = None
         self.faults: list[dict[str, Any]] = []  # what the event loop was told of
 
-    async def open(self, sends: int = 0) -> None:
+    async def open(self, sends: int) -> None:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _loop, context: self.faults.append(context))
         self.feed.start()
@@ -249,6 +249,12 @@ class Stage:
         """The app listens no more."""
         self._app.sock.close()
 
+    def kernel_takes(self, size: int) -> None:
+        """How much the kernel takes at once for the connections to the app that are open now."""
+        for connection in self.pool._all:
+            sock = connection.transport.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
+
     # Beside it
 
     async def bind(self, value: str, to: Session | None = None) -> Session:
@@ -319,7 +325,7 @@ async def stage(
     sends: int = 0,
     **plane: Any,
 ) -> AsyncIterator[Stage]:
-    """A data plane, open. `limits`, `pool` and `plane` name what differs; `sends`: a small send buffer to clients."""
+    """A data plane, open. `limits`, `pool` and `plane` name what differs; `sends`: small send buffers to clients."""
     with tempfile.TemporaryDirectory() as folder:
         opened = Stage(
             limits=Limits(**limits or {}),

@@ -153,6 +153,10 @@ async def test_a_client_that_uploads_64_mib_waits_for_an_app_that_does_not_read(
 
 async def test_an_upload_that_began_before_the_app_was_reached_waits_as_well(stage: Stage):
     """What was read while the store was asked goes out in one piece; the rest must not follow into a full buffer."""
+    first, app = await stage.asks(ask())
+    await app.send(ok())
+    await first.expect(ok())
+    stage.kernel_takes(4096)
     size = 64 * MIB
     stage.bindings.go_on.clear()
     head = ask("POST / HTTP/1.1", "Cookie: JSESSIONID=unknown", f"Content-Length: {size}")
@@ -166,10 +170,10 @@ async def test_an_upload_that_began_before_the_app_was_reached_waits_as_well(sta
     sending = asyncio.create_task(send())
     await until(stage.is_waiting)
     stage.bindings.go_on.set()
-    app = await stage.app()
     await app.head()
     await until(stage.is_waiting)
     assert not sending.done()
+    stage.kernel_takes(MIB)
     await _watched(stage, sending, app, size)
 
 

@@ -298,6 +298,19 @@ async def test_a_body_that_stalls_is_a_408_and_the_app_never_takes_it_for_comple
     assert await app.gone() == b""
 
 
+async def test_an_app_that_does_not_read_an_upload_is_a_504(open_stage):
+    stage = await open_stage(limits={"body_stall_timeout": 0.3})
+    client = await stage.client(ask("POST / HTTP/1.1", "Content-Length: 64000000"))
+    app = await stage.app()
+    await app.head()
+    sending = asyncio.create_task(client.send(b"x" * 64_000_000))
+    assert (await client.answer()).status == 504
+    with pytest.raises((ConnectionResetError, BrokenPipeError)):
+        await sending
+    await app.gone()
+    await until(stage.is_quiet)
+
+
 async def test_a_client_that_does_not_read_its_answer_is_given_up(open_stage):
     stage = await open_stage(limits={"body_stall_timeout": 0.3})
     _, app = await stage.asks(ask())

@@ -262,6 +262,15 @@ async def test_what_two_parsers_could_read_differently_is_refused_before_the_app
 
 
 @pytest.mark.parametrize(
+    "beginning", [b"GET / HTTP/1.1\nHost: app.example\n\n", b"\x16\x03\x01\x02\x00\x01\xfc", b"GET\t/ HTTP/1.1"]
+)
+async def test_what_can_never_become_a_request_is_refused_without_waiting_for_its_end(stage: Stage, beginning: bytes):
+    client = await stage.client(beginning)
+    assert (await client.answer()).status == 400
+    await client.ended()
+
+
+@pytest.mark.parametrize(
     "answer",
     [
         b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
