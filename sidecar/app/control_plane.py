@@ -1,6 +1,7 @@
 """The control plane: the logout endpoint behind the data plane, the ops listener, the relay."""
 
 import contextlib
+import re
 import socket
 from collections.abc import Mapping
 
@@ -44,14 +45,19 @@ async def start_control_plane(
     await _site(stack, ops_runner(gates=gates, shown=shown, collectors=[data.stats]), ops)
     relayed = [
         RelayedProvider(
-            provider.settings.name or issuer,
-            provider.keys,
+            provider.settings.name or _name_from(issuer),
+            provider.metadata,
             LoginReader(provider.verifier, Client(issuer, tuple(provider.settings.client_id)), clock.wall),
             provider.tls,
         )
         for issuer, provider in providers.items()
     ]
     await _site(stack, web.AppRunner(relay_app(relayed, logins=state.logins), access_log=None), relay)
+
+
+def _name_from(issuer: str) -> str:
+    """`https://idp.example.com/realms/acme` becomes `idp.example.com-realms-acme`: its place in the relay's paths."""
+    return re.sub(r"[^A-Za-z0-9.]+", "-", issuer.partition("://")[2]).strip("-")
 
 
 async def _site(stack: contextlib.AsyncExitStack, runner: "web.BaseRunner", where: socket.socket | str) -> None:

@@ -65,6 +65,7 @@ def build_data_plane(config: Config, state: State, providers: Mapping[str, Provi
         ),
         response_timeout=config.upstream.response_timeout,
         tunnel_idle_timeout=config.upstream.tunnel_idle_timeout,
+        logs_access=config.log.access,
     )
     return DataPlane(plane, gate, stats, control_socket)
 

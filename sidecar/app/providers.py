@@ -13,6 +13,7 @@ from sidecar.app.sockets import client_tls
 from sidecar.config.model import Config, ProviderSettings
 from sidecar.control.logout import LogoutProvider
 from sidecar.core.logout_token import LogoutPolicy
+from sidecar.oidc.discovery import LateMetadata
 from sidecar.oidc.provider import ProviderKeys
 from sidecar.oidc.source import DiscoverySource, FileSource, Source, UrlSource
 from sidecar.oidc.verifier import Verifier
@@ -25,6 +26,7 @@ class Provider:
     settings: ProviderSettings
     keys: ProviderKeys
     verifier: Verifier
+    metadata: ProviderKeys | LateMetadata  # where its endpoints are
     tls: ssl.SSLContext | None
 
 
@@ -57,7 +59,12 @@ def _provider(settings: ProviderSettings, session: aiohttp.ClientSession, *, ret
     only_secret = all(algorithm.startswith("HS") for algorithm in settings.algorithms)
     keys = ProviderKeys(issuer=settings.issuer, source=source, retain_s=retain_s, may_be_empty=only_secret)
     secret = settings.client_secret.reveal() if settings.client_secret is not None else None
-    return Provider(settings, keys, Verifier(keys=keys, algorithms=settings.algorithms, client_secret=secret), tls)
+    verifier = Verifier(keys=keys, algorithms=settings.algorithms, client_secret=secret)
+    metadata: ProviderKeys | LateMetadata = keys
+    if not isinstance(source, DiscoverySource):
+        internal_url = settings.internal_url
+        metadata = LateMetadata(session=session, issuer=settings.issuer, internal_url=internal_url, tls=tls)
+    return Provider(settings, keys, verifier, metadata, tls)
 
 
 def logout_provider(provider: Provider) -> LogoutProvider:

@@ -48,7 +48,15 @@ async def _serve(config: Config) -> int:
         stack.push_async_callback(_cancelled, asyncio.create_task(_settle(state.feed.loaded)))
         state.start(data.gate.revoked, data.gate.key_changed)
         server = await _open(data.plane, config, public)
-        log.event(_logger, logging.INFO, "started", version=__version__, listen=str(config.listen))
+        log.event(
+            _logger,
+            logging.INFO,
+            "started",
+            version=__version__,
+            listen=str(config.listen),
+            # What has to be registered at the provider.
+            logout_url=f"{config.public_url or ''}{config.control.prefix}/backchannel-logout",
+        )
         await stopping.wait()
         await _drain(config, data.plane, server)
     log.event(_logger, logging.INFO, "stopped")

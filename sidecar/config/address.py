@@ -17,12 +17,13 @@ from sidecar.config.values import wrong
 _HOST_NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,62})(?:\.[A-Za-z0-9_][A-Za-z0-9_-]{0,62})*\.?")
 _PORT = re.compile(r"[0-9]{1,5}")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-_REDIS_SCHEMES = ("redis", "rediss", "redis+sentinel", "redis+cluster")
+_REDIS_SCHEMES = ("redis", "rediss")
+_LATER_SCHEMES = ("redis+sentinel", "redis+cluster")
 _UNIX_PATH_LIMIT = 107  # sun_path of Linux, less its closing NUL
 
 LISTEN_FORM = "HOST:PORT such as 0.0.0.0:4180, [::1]:4180, or unix:/path"
 UPSTREAM_FORM = "http://HOST:PORT, https://HOST:PORT or unix:/path"
-STORE_FORM = "sqlite:////path, redis://, rediss://, redis+sentinel:// or redis+cluster://"
+STORE_FORM = "sqlite:////path, redis:// or rediss://"
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +210,8 @@ def parse_store(value: object) -> StoreUrl:
     scheme, separator, rest = value.partition("://")
     if separator and scheme == "sqlite":
         return StoreUrl("sqlite", value, _sqlite_path(rest))
+    if separator and scheme in _LATER_SCHEMES:
+        raise wrong(f"{scheme}:// is not supported yet", STORE_FORM)
     if not separator or scheme not in _REDIS_SCHEMES:
         raise wrong("not the URL of a store", STORE_FORM)
     _check_redis(scheme, rest)
@@ -229,15 +232,13 @@ def _check_redis(scheme: str, rest: str) -> None:
     form = f"{scheme}://[USER:PASSWORD@]HOST:PORT"
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     hosts = authority.rpartition("@")[2].split(",")
-    if len(hosts) > 1 and scheme in {"redis", "rediss"}:
-        raise wrong("several hosts need Sentinel or Cluster", "redis+sentinel:// or redis+cluster://")
+    if len(hosts) > 1:
+        raise wrong("several hosts need Sentinel or Cluster, which are not supported yet", form)
     for host in hosts:
         match = re.fullmatch(r"(\[[^\]]*\]|[^:]*)(?::([^:]*))?", host)
         if match is None:
             raise wrong("the host cannot be read", form)
         _tcp(match[1], "6379" if match[2] is None else match[2], form)
-    if scheme == "redis+sentinel" and not re.fullmatch(r"[^/?#]*/[^/?#]+(?:/[0-9]+)?(?:\?.*)?", rest):
-        raise wrong("the name of the master is missing", "redis+sentinel://HOST:PORT[,HOST:PORT]/MASTER[/DATABASE]")
 
 
 # --- networks ---

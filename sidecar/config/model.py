@@ -158,7 +158,7 @@ class ProviderSettings(Settings):
     client_id: ClientIds
     """The app's client ID at this provider, or a list of them."""
     name: ProviderName | None = None
-    """Short name for logs and metrics; default: the issuer's host."""
+    """Short name, used in the relay's paths when there are several providers; default: made from the issuer."""
     algorithms: Annotated[tuple[Algorithm, ...], Field(min_length=1)] = ("RS256",)
     """Signature algorithms that are accepted; `none` never is."""
     allow_http: Switch = False

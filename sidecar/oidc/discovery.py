@@ -5,18 +5,21 @@ issuer's origin in every endpoint that the document names. Tokens still carry th
 document must be the configured one, byte by byte (Discovery section 4.3).
 """
 
+import asyncio
 import ipaddress
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 import aiohttp
 
+from sidecar import clock
 from sidecar.oidc.fetch import KeysUnavailable, fetch_json
 
 WELL_KNOWN = "/.well-known/openid-configuration"
+LATE_MAX_AGE_S = 24 * 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,41 @@ async def discover(
     url = (internal_url or issuer).removesuffix("/") + WELL_KNOWN
     fetched = await fetch_json(session, url, tls)
     return read_metadata(fetched.document, issuer, internal_url)
+
+
+class LateMetadata:
+    """The metadata of a provider whose keys come from elsewhere (`jwks_uri`, `jwks_file`): for the relay alone.
+
+    Nothing is asked until somebody needs an endpoint; the answer is kept for a day.
+    """
+
+    def __init__(
+        self,
+        *,
+        session: aiohttp.ClientSession,
+        issuer: str,
+        internal_url: str | None,
+        tls: ssl.SSLContext | None,
+        now: Callable[[], float] = clock.boot,
+    ) -> None:
+        self._session = session
+        self._issuer = issuer
+        self._internal_url = internal_url
+        self._tls = tls
+        self._now = now
+        self._known: Metadata | None = None
+        self._until = 0.0
+        self._asking = asyncio.Lock()
+
+    async def metadata(self) -> Metadata:
+        """What discovery says. Raises KeysUnavailable."""
+        async with self._asking:
+            if self._known is None or self._now() >= self._until:
+                self._known = await discover(
+                    self._session, self._issuer, internal_url=self._internal_url, tls=self._tls
+                )
+                self._until = self._now() + LATE_MAX_AGE_S
+            return self._known
 
 
 def read_metadata(document: object, issuer: str, internal_url: str | None) -> Metadata:

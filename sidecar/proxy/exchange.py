@@ -9,13 +9,14 @@ import asyncio
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
-from sidecar import clock
+from sidecar import clock, metrics
 from sidecar.core.denial import Answer
 from sidecar.core.verdict import Permit
 from sidecar.http1.chunked import encode_chunk, encode_end
 from sidecar.http1.errors import ProtocolError
 from sidecar.http1.request import RequestHead
 from sidecar.http1.response import ResponseHead, build_response, has_no_body
+from sidecar.proxy import access_log
 from sidecar.proxy.errors import UpstreamError
 from sidecar.proxy.judgement import Judgement, Review
 from sidecar.proxy.pool import Pool
@@ -341,7 +342,7 @@ class Exchange:
 
     def cut(self) -> None:
         """The session was revoked while bytes were flowing."""
-        self._plane.stats.decisions["cut"] += 1
+        metrics.streams_cut.inc()
         self._cancel()
         self._downstream.abort()
 
@@ -378,7 +379,12 @@ class Exchange:
         judgement = self._judgement
         if judgement is not None and judgement.login is not None:
             judgement.login.end()
-        self._plane.stats.count(self.request.method, self._status, now - self._started)
+        plane, seconds = self._plane, now - self._started
+        plane.stats.count(self.request.method, self._status, seconds)
+        if plane.logs_access:
+            decision = judgement.decision if judgement is not None else "none"
+            peer = self._downstream.peer.address
+            access_log.write(self.request, peer=peer, status=self._status, decision=decision, seconds=seconds)
 
     # -- live streams --------------------------------------------------------------------------------------------
 

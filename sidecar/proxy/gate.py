@@ -118,7 +118,7 @@ class Gate:
 
     def _control(self, where: Place, rule: Rule) -> Judgement:
         if where is Place.LOOK_ALIKE:
-            return _refused(404, "not_found", rule)
+            return self._refused(404, "not_found", rule)
         judgement = _unjudged(rule)
         judgement.is_control = True
         return judgement
@@ -132,7 +132,7 @@ class Gate:
         """A callback waits for its turn when another with the same code is in flight (`bindings/logins.py`)."""
         codes = _codes(request.target)
         if len(codes) > _CODES_A_REQUEST:
-            return _refused(400, "too_many_codes", rule)
+            return self._refused(400, "too_many_codes", rule)
         judgement = await self._judge_slowly(request, rule)
         if judgement.permit is None:
             return judgement
@@ -143,7 +143,7 @@ class Gate:
                     login.add(await self._logins.begin(code))
             except LoginRefused as refused:
                 login.end()
-                return _refused(503, refused.reason, rule)
+                return self._refused(503, refused.reason, rule)
             except asyncio.CancelledError:
                 login.end()
                 raise
@@ -208,9 +208,18 @@ class Gate:
             if self._enforcement.strip(request):
                 judgement = Judgement(_PERMIT, rule)
                 judgement.epoch, judgement.expired_cookies = self._epoch, expired
+                judgement.decision = denial.reason
                 return judgement
         judgement = Judgement(None, rule)
+        judgement.decision = denial.reason
         judgement.answer = self._enforcement.answer(denial, rule, request)
+        return judgement
+
+    def _refused(self, status: int, reason: str, rule: Rule) -> Judgement:
+        self._stats.decisions[reason] += 1
+        judgement = Judgement(None, rule)
+        judgement.decision = reason
+        judgement.answer = refusal(status, reason)
         return judgement
 
     def _decide(self, identity: Identity, now: float) -> Allow | Deny:
@@ -278,6 +287,7 @@ class Gate:
 
     def _denied_late(self, request: RequestHead, judgement: Judgement, denial: Deny) -> Review:
         self._stats.decisions[f"late_{denial.reason}"] += 1
+        judgement.decision = f"late_{denial.reason}"
         self._condemn(judgement.identity, denial)
         return Review(answer=self._enforcement.answer(denial, judgement.rule, request))
 
@@ -368,12 +378,6 @@ class _Logins:
 def _unjudged(rule: Rule) -> Judgement:
     judgement = Judgement(_PERMIT, rule)
     judgement.is_reviewed = False
-    return judgement
-
-
-def _refused(status: int, reason: str, rule: Rule) -> Judgement:
-    judgement = Judgement(None, rule)
-    judgement.answer = refusal(status, reason)
     return judgement
 
 

@@ -35,6 +35,7 @@ class Judgement:
     is_reviewed = True  # False on routes that are forwarded unjudged
     is_control = False  # for the control application instead of the app
     is_logout_path = False
+    decision = "allow"  # or the reason of a denial, for the access log
     expired_cookies: tuple[bytes, ...] = ()  # Set-Cookie values to add when the request was stripped
     session: BoundSession | None = None  # what new cookies inherit
 

@@ -33,6 +33,7 @@ class Plane:
         limits: Limits,
         response_timeout: float,
         tunnel_idle_timeout: float | None = None,
+        logs_access: bool = False,
     ) -> None:
         self.gate = gate
         self.app = app
@@ -42,6 +43,7 @@ class Plane:
         self.limits = limits
         self.response_timeout = response_timeout
         self.tunnel_idle_timeout = tunnel_idle_timeout
+        self.logs_access = logs_access
         self.connections: set[Downstream] = set()
         self.is_draining = False  # answers say `Connection: close`
         self.is_closing = False  # idle connections are closed
@@ -68,10 +70,17 @@ class Plane:
             await asyncio.sleep(TICK)
             self.now = now = clock.boot()
             for connection in list(self.connections):
-                connection.tick(now)
+                self._tick(connection, now)
             self.gate.tick()
             self.app.sweep(now)
             self.control.sweep(now)
+
+    def _tick(self, connection: "Downstream", now: float) -> None:
+        try:
+            connection.tick(now)
+        except Exception:  # a fault of ours: it must not end the time-outs of all other connections
+            _logger.exception("tick_failed")
+            connection.abort()
 
     def spawn(self, work: Awaitable[None], exchange: "Exchange") -> asyncio.Task[None]:
         """Run the slow half of an exchange. A fault in it is logged and ends the exchange, never the process."""

@@ -365,6 +365,20 @@ async def test_the_time_for_the_answer_begins_when_the_request_is_complete(open_
     await client.expect(ok())
 
 
+async def test_a_fault_in_the_time_outs_of_one_connection_ends_it_and_not_those_of_the_others(
+    open_stage, caplog: pytest.LogCaptureFixture
+):
+    stage = await open_stage(limits={"idle_timeout": 0.6})
+    faulty = await stage.client(b"GET")
+    await until(lambda: stage.buffered() == 3)
+    (connection,) = stage.plane.connections
+    connection._since = "never"  # what no clock can be compared with
+    idle = await stage.client()
+    await faulty.gone()
+    await idle.ended(within=2)
+    assert [record.message for record in caplog.records] == ["tick_failed"]
+
+
 # -- half-closing --------------------------------------------------------------------------------------------------
 
 
