@@ -32,6 +32,7 @@ class ResponseHead:
     keep_alive = True
     sets_cookies = False
     upgrade = b""  # lower case
+    has_sized_body = False  # a body of known length follows, but for HEAD
     length_line = b""  # the framing line where the length is known; 204 has none (RFC 9110 section 8.6)
     plain_head = b""  # for an HTTP/1.1 client that stays connected; made when first needed
 
@@ -139,4 +140,5 @@ def _read_framing(response: ResponseHead, values: dict[bytes, list[bytes]]) -> N
             raise ProtocolError(502, "bad_upstream_framing")
         response.content_length = int(length[0])
         if response.status != 204 and response.status >= 200:
+            response.has_sized_body = response.status != 304
             response.length_line = b"Content-Length: %d" % response.content_length

@@ -108,8 +108,12 @@ class Downstream(asyncio.Protocol):
         self._read_at = self._plane.now
         phase = self._phase
         if phase is _HEAD:
-            if not self._buffer and data.find(b"\r\n\r\n") == len(data) - 4 <= self._plane.limits.head_bytes - 4:
-                self._one_head(data)
+            if not self._buffer and 0 <= data.find(b"\r\n\r\n") == len(data) - 4 <= self._plane.limits.head_bytes - 4:
+                # What comes most often: one complete head, and nothing else.
+                try:
+                    self._begin(parse_request(data, max_headers=self._plane.limits.header_count))
+                except ProtocolError as error:
+                    self._refuse(error.status, error.reason)
                 return
             if not self._buffer:
                 self._since = self._plane.now  # the head time-out runs from its first byte
@@ -180,15 +184,6 @@ class Downstream(asyncio.Protocol):
             self._refuse(error.status, error.reason)
         finally:
             self._is_looping = False
-
-    def _one_head(self, data: bytes) -> None:
-        """What comes most often: one complete head, and nothing else."""
-        try:
-            request = parse_request(data, max_headers=self._plane.limits.header_count)
-        except ProtocolError as error:
-            self._refuse(error.status, error.reason)
-        else:
-            self._begin(request)
 
     def _next_head(self) -> RequestHead | None:
         buffer = self._buffer

@@ -216,7 +216,8 @@ class Exchange:
         self.is_streaming = True
         self._downstream.keep_alive = keep_alive
         if done:
-            self._downstream.write(b"".join((head, *self._encode(pieces), *self._encoded_end(upstream))))
+            ends = self._encoded_end(upstream) if self._chunks_out else ()
+            self._downstream.write(b"".join((head, *self._encode(pieces), *ends) if ends else (head, *pieces)))
             self._finish()
         else:
             self._watch()

@@ -92,7 +92,7 @@ class Gate:
 
     def judge(self, request: RequestHead, now: float) -> Judgement | Awaitable[Judgement]:
         """The verdict on a request, at once where memory suffices. `now` is boot time."""
-        path = path_of(request.target)
+        path = request.target.partition(b"?")[0]
         rule = self._routes.default
         if path not in self._ordinary:
             where = place(path, self._control_prefix)

@@ -88,14 +88,14 @@ class Upstream(asyncio.Protocol):
         """Set the framing of the response and read what came behind its head: pieces, and whether it is complete."""
         self._keep_alive = response.keep_alive
         rest, self._buffer = self._buffer, b""
+        if response.has_sized_body and len(rest) == response.content_length and method != b"HEAD":
+            self.mode = _IDLE  # it is all here
+            return [rest], True
         if has_no_body(response.status, method):
             return self._complete(rest, [])
         if response.chunked:
             self.mode, self._decoder = Mode.CHUNKED, ChunkedDecoder(502)
         elif response.content_length is not None:
-            if len(rest) == response.content_length:  # it is all here
-                self.mode = _IDLE
-                return [rest] if rest else [], True
             self.mode, self._missing = _LENGTH, response.content_length
         else:
             self.mode, self._keep_alive = Mode.UNTIL_CLOSE, False

@@ -2,7 +2,7 @@
 
 import pytest
 from bench_plane import Stage
-from wire import FORWARDED, HOST, ask, message, ok, seen
+from wire import FORWARDED, HOST, ask, message, ok, seen, until
 
 
 async def test_a_plain_get_reaches_the_app_with_the_client_named_and_its_answer_comes_back_unchanged(stage: Stage):
@@ -169,6 +169,20 @@ async def test_a_request_that_begins_in_the_middle_of_a_segment_is_not_lost(stag
     await app.expect(seen("GET /2 HTTP/1.1"))
     await app.send(ok(b"2"))
     await client.expect(ok(b"1") + ok(b"2"))
+
+
+async def test_a_request_may_be_cut_anywhere(stage: Stage):
+    request = ask("GET /cut HTTP/1.1")
+    client, app = await stage.asks(ask())
+    await app.send(ok())
+    await client.expect(ok())
+    for cut in range(1, len(request)):
+        await client.send(request[:cut])
+        await until(lambda cut=cut: stage.buffered() == cut)
+        await client.send(request[cut:])
+        await app.expect(seen("GET /cut HTTP/1.1"))
+        await app.send(ok(b"%d" % cut))
+        await client.expect(ok(b"%d" % cut))
 
 
 async def test_a_request_in_single_bytes_is_read_like_any_other(stage: Stage):
