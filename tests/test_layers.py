@@ -103,13 +103,17 @@ def impurities(module: str, source: str) -> list[str]:
 
 
 def permit_makers(module: str, source: str) -> list[str]:
-    """Calls of `Permit`, and anything that reaches for its seal."""
+    """Calls of `Permit` or `Allow`, and anything that reaches for the ready-made ones.
+
+    The gate may take the permit of `ALLOW`: for the control plane, routes that are not judged, and stripped requests.
+    """
     if module == "sidecar.core.verdict":
         return []
-    named = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name | ast.Attribute | ast.alias)]
-    names = [_name(node) for node in named]
-    calls = [_name(node.func) for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
-    return [f"{module} names {name}" for name in names if name in {"_SEAL", "_PERMIT", "_FAILING_OPEN"}] + [
+    private = {"_SEAL", "_PERMIT", "_FAILING_OPEN"} | (set() if module == "sidecar.proxy.gate" else {"ALLOW"})
+    tree = ast.parse(source)
+    reached = [_name(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute | ast.alias)]
+    calls = [_name(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return [f"{module} reaches for {name}" for name in reached if name in private] + [
         f"{module} makes a {name}" for name in calls if name in {"Permit", "Allow"}
     ]
 
@@ -201,10 +205,16 @@ def test_an_impure_rule_is_found(module: str, source: str) -> None:
         "from sidecar.core.verdict import _SEAL",
         "x = rules._PERMIT",
         "judged = Allow(stolen)",
+        "permit = rules.ALLOW.permit",
     ],
 )
 def test_a_self_made_permit_is_found(source: str) -> None:
-    assert len(permit_makers("sidecar.proxy.gate", source)) == 1
+    assert len(permit_makers("sidecar.proxy.exchange", source)) == 1
+
+
+def test_the_gate_may_take_the_permit_that_nobody_had_to_judge() -> None:
+    assert permit_makers("sidecar.proxy.gate", "_PERMIT = rules.ALLOW.permit") == []
+    assert len(permit_makers("sidecar.proxy.gate", "_PERMIT = rules.Permit(rules._SEAL)")) == 2
 
 
 def test_an_eager_import_of_the_demo_is_found() -> None:

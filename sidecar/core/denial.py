@@ -106,7 +106,10 @@ def answer(
     if action is Action.REDIRECT and login_url and navigation:
         headers = ((b"Location", login_url.encode()), *_common(denial.reason), *cookies)
         return Answer(302, _PHRASES[302], headers, b"")
-    return _told(401, denial.reason, navigation=navigation, login_url=login_url, extra=cookies)
+    # RFC 9110 section 15.5.2: a 401 names a scheme. Browsers do not know this one and show the page; some libraries
+    # fail without it.
+    challenge = (b"WWW-Authenticate", f'Session error="{denial.reason}"'.encode())
+    return _told(401, denial.reason, navigation=navigation, login_url=login_url, extra=(challenge, *cookies))
 
 
 def _told(

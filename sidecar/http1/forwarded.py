@@ -68,7 +68,8 @@ class Peer:
         chain = [*said.get(_FOR, ()), self.address]
         proto = said.get(_PROTO, [b""])[-1] or self._scheme
         host = said.get(_HOST, [b""])[-1] or request.host
-        port = said.get(_PORT, [b""])[-1] or _port(host, proto)
+        # A list of protocols begins with the one that the client used.
+        port = said.get(_PORT, [b""])[-1] or _port(host, proto.partition(b",")[0].strip().lower())
         return _lines([part for part in chain if part], proto, host, port)
 
 

@@ -108,7 +108,8 @@ class Downstream(asyncio.Protocol):
         self._read_at = self._plane.now
         phase = self._phase
         if phase is _HEAD:
-            if not self._buffer and 0 <= data.find(b"\r\n\r\n") == len(data) - 4 <= self._plane.limits.head_bytes - 4:
+            end = data.find(b"\r\n\r\n") + 4
+            if end == len(data) and 4 < end <= self._plane.limits.head_bytes and data[0] > 0x20 and not self._buffer:
                 # What comes most often: one complete head, and nothing else.
                 try:
                     self._begin(parse_request(data, max_headers=self._plane.limits.header_count))

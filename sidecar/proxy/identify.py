@@ -15,6 +15,7 @@ from sidecar.bindings.token import NEEDS_KEYS, UNDECIDED, BadToken, TokenBinder
 from sidecar.core.credentials import NOTHING, Carriers, Reading, merged, pairs
 from sidecar.core.identity import BoundSession, Digester, Session
 from sidecar.core.verdict import ANONYMOUS, Identity
+from sidecar.http1.fields import parse_line
 from sidecar.http1.request import RequestHead
 from sidecar.stores.interface import StoreError
 
@@ -286,9 +287,8 @@ def _is_later_login(new: BoundSession, old: BoundSession) -> bool:
 
 def _values(request: RequestHead, name: bytes) -> list[bytes]:
     """A field's values, under the spellings that CGI-like servers fold together as well (reference case 17)."""
-    if b"-" not in name:
-        return request.values(name)
-    return [*request.values(name), *request.values(name.replace(b"-", b"_"))]
+    folded = name.replace(b"_", b"-")
+    return [value for key, value in map(parse_line, request.lines) if key.replace(b"_", b"-") == folded]
 
 
 def _is_chunk(name: bytes, base: bytes) -> bool:

@@ -191,7 +191,15 @@ def test_a_store_is_parsed(text: str, kind: str, path: str | None) -> None:
             "sqlite://var/x.db",
             "sqlite:////dir/",
         ),
-        *("redis+sentinel://a:26379,b:26379/main/0", "redis+cluster://a:1", "mysql://h", "/var/x.db", "redis://a b", 1, None),
+        *(
+            "redis+sentinel://a:26379,b:26379/main/0",
+            "redis+cluster://a:1",
+            "mysql://h",
+            "/var/x.db",
+            "redis://a b",
+            1,
+            None,
+        ),
     ],
 )
 def test_what_is_not_a_store_is_refused(value: object) -> None:

@@ -173,3 +173,10 @@ def test_what_is_shown_says_why_in_words_of_its_own(reason: Reason) -> None:
     temporary = Page(answered(reason).body).text["p"]
     assert ("stay signed in" in temporary) is (reason in TEMPORARY - {Reason.LOGIN})
     assert ("Sign in again to go on" in temporary) is (reason in PERMANENT)
+
+
+@pytest.mark.parametrize("reason", [reason for reason in Reason if reason not in TEMPORARY])
+def test_a_401_names_a_challenge(reason: Reason) -> None:  # RFC 9110 section 15.5.2
+    denied = answer(Deny(reason), action=Action.REJECT, login_url=None, navigation=False, expired_cookies=())
+    assert denied.status == 401
+    assert (b"WWW-Authenticate", b'Session error="%b"' % reason.value.encode()) in denied.headers

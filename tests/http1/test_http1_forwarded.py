@@ -155,3 +155,10 @@ def test_each_request_of_a_connection_is_told_its_own_host() -> None:
 def test_other_fields_keep_their_order_and_spelling() -> None:
     fields = [b"x-REALM: a", b"X-Forward: b", b"X_Own: c", b"X-Realm: d"]
     assert told(peer_of(STRANGER, NETWORKS), *fields, b"X-Real-IP: e") == [*fields, *about(b"203.0.113.9")]
+
+
+def test_a_list_of_protocols_from_a_trusted_peer_gives_the_port_of_the_first() -> None:
+    request = parse_request(
+        b"GET / HTTP/1.1\r\nHost: app.example.com\r\nX-Forwarded-Proto: https, http\r\n\r\n", max_headers=16
+    )
+    assert b"X-Forwarded-Port: 443" in Peer(b"10.0.0.1", is_trusted=True).apply(request)

@@ -185,6 +185,18 @@ async def test_a_request_may_be_cut_anywhere(stage: Stage):
         await client.expect(ok(b"%d" % cut))
 
 
+@pytest.mark.parametrize("blank", [b"\r\n", b"\r\n\r\n", b"\r\n\r\n\r\n"])
+async def test_empty_lines_before_a_request_are_forgiven(stage: Stage, blank: bytes):
+    client, app = await stage.asks(ask())
+    await app.send(ok())
+    await client.expect(ok())
+    await client.send(blank)
+    await client.send(ask("GET /2 HTTP/1.1"))
+    await app.expect(seen("GET /2 HTTP/1.1"))
+    await app.send(ok())
+    await client.expect(ok())
+
+
 async def test_a_request_in_single_bytes_is_read_like_any_other(stage: Stage):
     client = await stage.client()
     await client.send(*(bytes((byte,)) for byte in b"\r\n" + ask("POST / HTTP/1.1", "Content-Length: 2", body=b"hi")))
