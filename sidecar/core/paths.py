@@ -41,6 +41,8 @@ def place(path: bytes, prefix: bytes) -> Place:
             return Place.CONTROL
         # Some servers and file systems ignore case; no app has a use for the same name in capitals.
         return Place.LOOK_ALIKE if _is_under(path.lower(), prefix.lower()) else Place.ELSEWHERE
+    if _is_under(path.lower(), prefix.lower()):
+        return Place.LOOK_ALIKE  # `/_sidecar/../account`: whoever does not resolve it reads a control path
     readings = (_resolve(path), _resolve(_PARAMETERS.sub(b"", _decode(path))))
     return Place.LOOK_ALIKE if any(_is_under(reading, prefix.lower()) for reading in readings) else Place.ELSEWHERE
 

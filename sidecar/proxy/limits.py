@@ -9,7 +9,7 @@ class Limits:
 
     head_bytes: int = 64 * 1024  # a request head, and the app's response head
     header_count: int = 128
-    head_timeout: float = 10.0  # absolute, from the first byte (or the connection) to the end of the head
+    head_timeout: float = 10.0  # absolute, from the first byte to the end of the head
     idle_timeout: float = 75.0  # between two requests
     body_stall_timeout: float = 60.0  # no progress of a body, in either direction
     connections: int = 10_000  # open at once
