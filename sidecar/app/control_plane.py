@@ -40,7 +40,7 @@ async def start_control_plane(
         "revocations": lambda: None if state.feed.loaded.is_set() else "not loaded yet",
         "serving": lambda: "draining" if data.plane.is_draining else None,
     }
-    shown = {"store": lambda: state.feed.last_error}
+    shown = {"store": state.problem}
     shown |= {f"keys {issuer}": provider.verifier.problem for issuer, provider in providers.items()}
     await _site(stack, ops_runner(gates=gates, shown=shown, collectors=[data.stats]), ops)
     relayed = [

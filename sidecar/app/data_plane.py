@@ -74,7 +74,13 @@ def _gate(config: Config, state: State, providers: Mapping[str, Provider], stats
     session = config.session
     carriers = _carriers(config)
     tokens = [_token_carrier(binder, providers) for binder in session.bind if isinstance(binder, TokenSettings)]
-    identifier = Identifier(carriers=carriers, tokens=tokens, directory=state.directory, digester=state.digester)
+    identifier = Identifier(
+        carriers=carriers,
+        tokens=tokens,
+        directory=state.directory,
+        digester=state.digester,
+        cutoff=state.replica.cutoff,
+    )
     token_cookies = [token.cookie for token in tokens if token.cookie]
     enforcer = Enforcement(carriers=carriers, identifier=identifier, token_cookies=token_cookies)
     callbacks = [binder.callback for binder in session.bind if not isinstance(binder, TokenSettings)]

@@ -14,6 +14,7 @@ from sidecar.config.model import Config, ProviderSettings
 from sidecar.control.logout import LogoutProvider
 from sidecar.core.logout_token import LogoutPolicy
 from sidecar.oidc.discovery import LateMetadata
+from sidecar.oidc.fetch import client_session
 from sidecar.oidc.provider import ProviderKeys
 from sidecar.oidc.source import DiscoverySource, FileSource, Source, UrlSource
 from sidecar.oidc.verifier import Verifier
@@ -34,9 +35,7 @@ class Provider:
 async def open_providers(config: Config) -> AsyncIterator[Mapping[str, Provider]]:
     """Providers by issuer. One that is down is waited for in the background."""
     async with contextlib.AsyncExitStack() as stack:
-        session = await stack.enter_async_context(
-            aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
-        )
+        session = await stack.enter_async_context(client_session())
         providers = {}
         for settings in config.providers:
             provider = _provider(settings, session, retain_s=config.session.max_age)

@@ -65,7 +65,9 @@ async def _serve(config: Config) -> int:
 
 async def _open(plane: Plane, config: Config, public: socket.socket) -> asyncio.Server:
     networks = config.trusted_proxies
-    factory = listener(plane, lambda address: peer_of(address, networks))
+    # Behind an ingress that is not trusted, the public address says more about the client's protocol than our socket.
+    scheme = b"https" if (config.public_url or "").startswith("https:") else b"http"
+    factory = listener(plane, lambda address: peer_of(address, networks, scheme=scheme))
     loop = asyncio.get_running_loop()
     unix = public.family is socket.AF_UNIX
     server = await (loop.create_unix_server(factory, sock=public) if unix else loop.create_server(factory, sock=public))

@@ -1,14 +1,16 @@
 """Sockets and TLS contexts: made first, so that what is wrong with them is one clear line."""
 
 import contextlib
+import errno
 import os
 import socket
 import ssl
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from sidecar.config.address import Address, TcpAddress
+from sidecar.config.address import Address, TcpAddress, UnixAddress
 from sidecar.errors import SidecarError
 
 
@@ -20,19 +22,57 @@ class CannotStart(SidecarError):
 def listening(address: Address, key: str) -> Iterator[socket.socket]:
     """A listening socket. Raises CannotStart with one line that names the key."""
     try:
-        if isinstance(address, TcpAddress):
-            family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-            listener = socket.create_server((address.host, address.port), family=family, backlog=1024)
-        else:
-            Path(address.path).unlink(missing_ok=True)  # left over from a process that was killed
-            listener = socket.socket(socket.AF_UNIX)
-            listener.bind(address.path)
-            listener.listen(1024)
+        listener = _tcp_listener(address) if isinstance(address, TcpAddress) else _unix_listener(address.path)
     except OSError as error:
-        raise CannotStart("cannot_listen", f"{key}: cannot listen on {address}: {error.strerror}") from None
+        # `create_server` puts the address into the text once more. A negative number is the resolver's.
+        said = os.strerror(error.errno) if error.errno and error.errno > 0 else "no such host"
+        raise CannotStart("cannot_listen", f"{key}: cannot listen on {address}: {said}") from None
     listener.setblocking(False)  # noqa: FBT003 - the standard library's signature
-    with listener:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(listener)
+        if isinstance(address, UnixAddress):
+            stack.enter_context(_removed(Path(address.path)))
         yield listener
+
+
+def _tcp_listener(address: TcpAddress) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    return socket.create_server((address.host, address.port), family=family, backlog=1024)
+
+
+def _unix_listener(path: str) -> socket.socket:
+    _clear_stale(Path(path))
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        listener.bind(path)
+        listener.listen(1024)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _clear_stale(path: Path) -> None:
+    """Remove the socket of a process that was killed: never a file, never a socket that somebody answers."""
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            return  # bind says that the address is in use
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(1.0)  # a full backlog is an answer as well
+            if probe.connect_ex(str(path)) == errno.ECONNREFUSED:
+                path.unlink()
+
+
+@contextlib.contextmanager
+def _removed(path: Path) -> Iterator[None]:
+    """At the end the socket goes, unless a successor has put its own there."""
+    ours = path.lstat().st_ino
+    try:
+        yield
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            if path.lstat().st_ino == ours:
+                path.unlink()
 
 
 @contextlib.contextmanager

@@ -59,16 +59,33 @@ class State:
         """Begin to load, follow and publish, as soon as the digest key is known."""
         self._on_revocation = on_revocation
         self._starting = asyncio.create_task(self._start(on_key))
+        self._starting.add_done_callback(self._started)
 
     async def _start(self, on_key: Callable[[], None]) -> None:
         if self._secret is None:
-            self.digester.use(await until_done(self._store.secret))
+            self.digester.use(await until_done(self._secret_of_store))
             on_key()
         self._store.use_key(self.digester.key_id)
         self._bindings.is_keyed = True
         self.feed.start()
         self.publisher.start()
         await self.revoker.keyed()
+
+    async def _secret_of_store(self) -> bytes:
+        await self._store.open()  # the first attempt may have failed
+        return await self._store.secret()
+
+    def _started(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # A defect, or a secret in the store that is none. Never ready, every bound request refused: safe, and loud.
+            self.feed.last_error = "state_died"
+            _logger.critical("state_died", exc_info=error)
+
+    def problem(self) -> str | None:
+        """What is wrong with the store, as a reason; None when nothing is."""
+        if self.feed.last_error is None and not self._bindings.is_keyed:
+            return "not reached since the start"
+        return self.feed.last_error
 
     def _revoked(self, revocation: Revocation) -> None:
         self._on_revocation(revocation)

@@ -13,8 +13,8 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from urllib.parse import unquote_to_bytes
 
+from sidecar.core.paths import percent_decoded
 from sidecar.errors import SidecarError
 
 MAX_CANDIDATES = 8  # distinct tokens that one request may carry under one name
@@ -84,7 +84,7 @@ def _bounded(candidates: list[bytes]) -> list[bytes]:
 def _folded(name: bytes) -> bytes:
     """A cookie name as the most generous app reads it (DESIGN, pinned numbers: spellings of the same credential)."""
     if b"%" in name:
-        name = unquote_to_bytes(name)
+        name = percent_decoded(name)
     if not name.isascii():
         name = _text(name).strip().encode()  # Python's and .NET's strip take Unicode blanks away (http-proxy.md, G)
     return name.strip().lower()
@@ -94,7 +94,7 @@ def _plain(value: bytes) -> bytes:
     for _ in range(_DECODINGS):
         if b"%" not in value:
             break
-        value = unquote_to_bytes(value)
+        value = percent_decoded(value)
     if not value.isascii():
         value = _text(value).strip().encode()
     return value.strip(b' \t\r\n\f\v"')

@@ -23,6 +23,7 @@ MISS_S = 1.0  # DESIGN section 5: never cache a miss for longer
 MISS_CAPACITY = 8192
 READS_AT_ONCE = 32
 READS_WAITING = 1024
+READ_S = 1.0  # one read, the wait for a place included: a hung store must not hold requests in a row
 
 
 class Unknown(enum.Enum):
@@ -67,6 +68,7 @@ class Directory:
         clock: Callable[[], float],
         capacity: int = 65_536,
         recheck_s: float = 60.0,
+        read_s: float = READ_S,
     ) -> None:
         """`ttl_s` is how long a binding is kept, `clock` is boot time."""
         self._store = store
@@ -74,6 +76,7 @@ class Directory:
         self._clock = clock
         self._capacity = capacity
         self._recheck_s = recheck_s
+        self._read_s = read_s
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
         self._misses: OrderedDict[bytes, float] = OrderedDict()
         self._by_session = _Groups()
@@ -149,9 +152,12 @@ class Directory:
         return await asyncio.shield(read)  # one client that goes away must not take the answer from the others
 
     async def _read(self, credential: bytes) -> BoundSession | None:
-        async with self._slots:
-            asked = self._clock()
-            found = await self._store.get_binding(credential)
+        try:
+            async with asyncio.timeout(self._read_s), self._slots:
+                asked = self._clock()
+                found = await self._store.get_binding(credential)
+        except TimeoutError:
+            raise StoreError("store_busy", "the store is behind with its answers") from None
         if self._reads.get(credential) is asyncio.current_task():
             self._learn(credential, found, asked)
         return found

@@ -76,6 +76,7 @@ class Logins:
         self._wait_s = wait_s
         self._key = secrets.token_bytes(32)
         self._flights: dict[bytes, _Flight] = {}
+        self.strays = 0  # codes exchanged so far for which no callback was waiting
         self._unjoined = 0
         self._unjoined_logged = -UNJOINED_LOG_S
 
@@ -143,6 +144,7 @@ class Logins:
 
     def _note_unjoined(self) -> None:
         """The app logs in past the proxy, or after it has answered the callback: that login stays unbound."""
+        self.strays += 1
         metrics.logins.labels("unjoined").inc()
         self._unjoined += 1
         now = self._clock()

@@ -229,8 +229,10 @@ def _sqlite_path(rest: str) -> str | None:
 
 
 def _check_redis(scheme: str, rest: str) -> None:
-    form = f"{scheme}://[USER:PASSWORD@]HOST:PORT"
+    form = f"{scheme}://[USER:PASSWORD@]HOST:PORT/DATABASE"
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    if not re.fullmatch(r"(/[0-9]{0,5})?(\?[^#]*)?", rest[len(authority) :]):
+        raise wrong("not a database number", form)  # the client library would take database 0, and say nothing
     hosts = authority.rpartition("@")[2].split(",")
     if len(hosts) > 1:
         raise wrong("several hosts need Sentinel or Cluster, which are not supported yet", form)

@@ -275,7 +275,7 @@ class EnforcementSettings(Settings):
     action: Action = "reject"
     """reject: 401. redirect: navigations to login_url, 401 for the rest. strip: forward without the credentials."""
     login_url: LoginUrl | None = None
-    """Where redirect sends a navigation: a path of the app, or a URL."""
+    """Where redirect sends a navigation, and the link on the signed-out page: a path of the app, or a URL."""
     routes: tuple[Route, ...] = ()
     """Other actions for some paths."""
 
@@ -331,7 +331,7 @@ class LimitSettings(Settings):
     idle_timeout: Timeout = 75.0
     """How long a browser's connection may wait for its next request."""
     body_stall_timeout: Timeout = MINUTE
-    """How long a body may stand still, in either direction."""
+    """How long a browser may let a body stand still: one that it sends, or one that it does not read."""
     connections: Annotated[Count, sized(1, 1_000_000)] = 10_000
     """Connections from browsers at one time."""
 
@@ -353,7 +353,8 @@ class Config(Settings):
     listen: Listen = TcpAddress("0.0.0.0", 4180)  # noqa: S104 - the public side of a proxy
     """Address for browsers: HOST:PORT, [IPv6]:PORT or unix:/path."""
     public_url: Origin | None = None
-    """What browsers and the provider see, such as https://app.example.com; default: taken from each request."""
+    """What browsers and the provider see, such as https://app.example.com. Its scheme is told to the app as
+    X-Forwarded-Proto, unless a trusted proxy says otherwise; default: http."""
     upstream: UpstreamSettings
     """The app."""
     ops: OpsSettings = Field(default_factory=OpsSettings)

@@ -92,7 +92,9 @@ class LogoutEndpoint:
         except (BadForm, TokenError) as error:
             return self._refused(400, "invalid_request", error, entry)
         except StoreError as error:
-            return self._refused(_unavailable_status(entry), "server_error", error, entry)
+            # Where the store is and how it fails is for the log; the provider is told what has become of its logout.
+            told = SidecarError(error.reason, "enforced by this process, and written down when the store allows it")
+            return self._refused(_unavailable_status(entry), "server_error", told, entry)
         except Exception:
             # Trap J5: whatever the bytes were, a provider gets 400 and the operator gets the fault.
             logger.exception("logout_fault")

@@ -4,6 +4,7 @@ Without `store.secret` the key is in the store, and a store that is away at the 
 bound request is refused anyway; the logouts of that time are kept, bounded, and published when the key comes.
 """
 
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 
 from sidecar.core.identity import Digester
@@ -35,8 +36,8 @@ class Revoker:
         """The key is known: publish what was kept. What the store refuses waits in the publisher's outbox."""
         self._is_keyed = True
         kept, self._kept = self._kept, []
-        for token, expires in kept:
-            try:
-                await self(token, expires)
-            except StoreError:
-                continue
+        # All at once: each is enforced here before the store is waited for, however long that takes.
+        meant = [each for token, expires in kept for each in revocations(token, self._digester, expires=expires)]
+        if meant:
+            with contextlib.suppress(StoreError):
+                await self._publish(meant)

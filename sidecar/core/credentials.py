@@ -13,7 +13,8 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from urllib.parse import unquote_to_bytes
+
+from sidecar.core.paths import percent_decoded
 
 MAX_PAIRS = 300  # cookies in a line that is not plain; browsers keep 180 for a site
 MAX_CANDIDATES = 32  # a browser sends a handful; more is somebody hiding one among many
@@ -50,7 +51,8 @@ _QUOTED = re.compile(rb'[\x00-\x20]*+("[^\\"]*+(?:\\.[^\\"]*+)*+")', re.DOTALL)
 _VALUE_ENDS = tuple(map(re.compile, (rb";", rb"[;,]", rb"[;\s]", rb"[;,\s\"]")))
 _PATH_END = re.compile(rb"[;/]")
 _QUERY_END = re.compile(rb"[&;]")
-_ENCODED_QUERY_PAIR = re.compile(rb"(?<![^?&;])([^?&;=%]*+%[^?&;=]*+)=([^&;]*+)")
+_SEPARATED_PAIR = re.compile(rb'(?<![^\s;,="])([^\s;,="]++)\s*+=[\s"]*+([^\s;,"]*+)')
+_ENCODED_QUERY_PAIR = re.compile(rb"(?<![^?&;])([^?&;=%]*+%[^&;=]*+)=([^&;]*+)")
 _ENCODED_COOKIE_PAIR = re.compile(rb"(?<![^;,])([^;,=%]*+%[^;,=]*+)=([^;,]*+)")
 
 
@@ -117,8 +119,9 @@ class Carriers:
         if self._path_search is not None and (b";" in path or b"%" in path):
             _search_decoded(self._path_search, path, _PATH_END, found)
         if self._query_search is not None and query:
-            _search_decoded(self._query_search, query, _QUERY_END, found)
-            _read_encoded(_ENCODED_QUERY_PAIR, query, self._query_names, found)
+            for spelled in (query, query.translate(_PHP_BLANKS)) if b"+" in query else (query,):
+                _search_decoded(self._query_search, spelled, _QUERY_END, found)
+                _read_encoded(_ENCODED_QUERY_PAIR, spelled, self._query_names, found)
         return found.reading()
 
     @property
@@ -255,12 +258,20 @@ def strip_blanks(value: bytes) -> bytes:
 
 
 def pairs(lines: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
-    """Cookie pairs as RFC 6265 reads them, names and values made canonical; for cookies that carry a token."""
+    """Cookie pairs as any stack reads them, names and values made canonical; for cookies that carry a token.
+
+    A token holds no separator. So a line that is not plain is cut at commas, blanks and quotes too, not at semicolons
+    only, and what some stack takes for a pair of its own is one (reference section 3).
+    """
     for line in lines:
-        for pair in line.split(b";"):
-            name, equals, value = pair.partition(b"=")
-            if equals:
-                yield canonical(name), canonical(value)
+        spelled = [pair.partition(b"=")[::2] for pair in line.split(b";") if b"=" in pair]
+        if not _PLAIN_COOKIES.fullmatch(line):
+            spelled = list(dict.fromkeys((*spelled, *_SEPARATED_PAIR.findall(line))))
+        for spelled_name, spelled_value in spelled:
+            name, value = canonical(spelled_name), canonical(spelled_value)
+            yield name, value
+            if (folded := _php_name(name)) != name:
+                yield folded, value
 
 
 def merged(readings: Iterable[Reading]) -> Reading:
@@ -313,7 +324,7 @@ def _end(end: re.Pattern[bytes], text: bytes, begin: int) -> int:
 def _decoded(text: bytes) -> Iterator[bytes]:
     yield text
     for _ in range(2):
-        decoded = unquote_to_bytes(text)
+        decoded = percent_decoded(text)
         if decoded == text:
             return
         text = decoded
@@ -322,7 +333,8 @@ def _decoded(text: bytes) -> Iterator[bytes]:
 
 def name_readings(name: bytes) -> set[bytes]:
     """The lower-case names that some stack reads: trimmed, percent-decoded, folded as PHP does (cases 138-142)."""
-    readings = {strip_blanks(text).lower() for text in _decoded(name)}
+    texts = [part for text in _decoded(name) for part in (text, text.partition(b"\0")[0])]  # PHP: a NUL ends a name
+    readings = {strip_blanks(text).lower() for text in texts}
     return readings | {_php_name(reading) for reading in readings}
 
 
@@ -338,7 +350,7 @@ def _peeled(value: bytes) -> bytes:
     if b"\\" in value:  # SimpleCookie's octal escapes, and quoted pairs
         value = _ESCAPED.sub(rb"\1", _OCTAL.sub(_from_octal, value))
     if b"%" in value:
-        value = unquote_to_bytes(_REPEATED_PERCENT.sub(b"%", value))
+        value = percent_decoded(_REPEATED_PERCENT.sub(b"%", value))
     return value
 
 

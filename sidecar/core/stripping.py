@@ -5,7 +5,7 @@ caller denies: a request is never forwarded half stripped (reference case 161).
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from sidecar.core.cookies import without
 from sidecar.core.credentials import MAX_PAIRS, NOTHING, Carriers, name_readings
@@ -13,15 +13,20 @@ from sidecar.core.credentials import MAX_PAIRS, NOTHING, Carriers, name_readings
 Field = tuple[bytes, bytes]
 
 
-def strip_fields(fields: Iterable[Field], carriers: Carriers, is_token_cookie: Callable[[bytes], bool]) -> list[Field]:
-    """The header fields without declared cookies, token cookies and declared headers."""
+def strip_fields(
+    fields: Iterable[Field],
+    carriers: Carriers,
+    is_token_cookie: Callable[[bytes], bool],
+    token_headers: Collection[bytes] = (),
+) -> list[Field]:
+    """The header fields without declared cookies, token cookies, declared headers and headers that carry a token."""
     kept: list[Field] = []
     cookies: list[bytes] = []
     for name, value in fields:
         folded = name.lower().replace(b"_", b"-")
         if folded == b"cookie":
             cookies.append(value)
-        elif folded not in carriers.headers:
+        elif folded not in carriers.headers and folded not in token_headers:
             kept.append((name, value))
 
     def is_dropped(name: bytes, pair: bytes) -> bool:

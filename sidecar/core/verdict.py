@@ -56,6 +56,11 @@ class Identity(NamedTuple):
             return self.sessions[0]
         return self.bound[0][1] if self.bound else None
 
+    @property
+    def is_of_several(self) -> bool:
+        """Whether different sessions are presented at once: nobody can say which of them the app will use."""
+        return len({session.own for session in self.all_sessions()}) > 1
+
     def all_sessions(self) -> list[BoundSession]:
         """Every session that the request proves or is bound to; the proven ones first."""
         return [*self.sessions, *(session for _, session in self.bound)]

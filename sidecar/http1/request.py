@@ -23,6 +23,9 @@ _SPECIAL = {
     b"x-original-url": False,
     b"x-rewrite-url": False,
     b"aspfiltersessionid": False,
+    # gunicorn takes this prefix off the path when its peer is on loopback, as we are: `/static/x` would become `/x`.
+    **dict.fromkeys((b"script_name", b"script-name", b"x_script_name", b"x-script-name"), False),
+    **dict.fromkeys((b"path_info", b"path-info"), False),
     b"proxy": False,  # becomes HTTP_PROXY in CGI-like servers
     b"host": True,
     b"cookie": True,

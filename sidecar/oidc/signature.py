@@ -32,6 +32,9 @@ class Verified(NamedTuple):
     header: dict[str, Any]
     claims: dict[str, Any]
 
+    def __repr__(self) -> str:
+        return "<Verified>"  # claims name a person
+
 
 @dataclass(frozen=True, slots=True)
 class Jws:

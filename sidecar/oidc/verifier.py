@@ -88,11 +88,3 @@ def unverified_issuer(token: str) -> str | None:
     """The `iss` that the token claims, to choose the provider whose keys will tell. Raises TokenError."""
     issuer = parse(token).unverified_claims().get("iss")
     return issuer if isinstance(issuer, str) else None
-
-
-def peek_issuer(token: str) -> str | None:
-    """The same, unverified all the same; None for whatever is not a token."""
-    try:
-        return unverified_issuer(token)
-    except TokenError:
-        return None

@@ -11,7 +11,9 @@ import re
 import socket
 import struct
 from collections.abc import Callable
+from email.utils import formatdate
 
+from sidecar import clock
 from sidecar.core.denial import Answer
 from sidecar.http1.chunked import ChunkedDecoder
 from sidecar.http1.errors import ProtocolError
@@ -176,7 +178,7 @@ class Downstream(asyncio.Protocol):
             return
         self._is_looping = True
         try:
-            while self._phase is Phase.HEAD and self._buffer:
+            while self._phase is Phase.HEAD and self._buffer and not self._is_write_paused:
                 request = self._next_head()
                 if request is None:
                     return
@@ -278,6 +280,7 @@ class Downstream(asyncio.Protocol):
         """Read from the client again."""
         if not self._is_reading and not self.transport.is_closing():
             self._is_reading = True
+            self._read_at = self._plane.now  # the time until here was not the client's
             self.transport.resume_reading()
 
     def resume_upstream(self, upstream: Upstream) -> None:
@@ -311,6 +314,8 @@ class Downstream(asyncio.Protocol):
     def answer(self, exchange: Exchange, answer: Answer) -> None:
         """Send an answer of our own. A body that is not here completely costs the connection."""
         self._exchange = None
+        if self._phase is Phase.CLOSED:
+            return  # nobody is there to have it, or to be asked for the next request
         if not exchange.request_done:
             self._skip_body(exchange)
         request = exchange.request
@@ -374,6 +379,7 @@ class Downstream(asyncio.Protocol):
 
     def _write_answer(self, answer: Answer, *, with_body: bool, minor: int) -> None:
         lines = [b"HTTP/1.1 %d %b" % (answer.status, answer.phrase), *map(b": ".join, answer.headers)]
+        lines.append(b"Date: " + formatdate(clock.wall(), usegmt=True).encode())  # RFC 9110 section 6.6.1
         lines.append(b"Content-Length: %d" % len(answer.body))
         if not self.keep_alive:
             lines.append(b"Connection: close")
@@ -431,8 +437,8 @@ class Downstream(asyncio.Protocol):
             self._tick_head(now)
         elif self._phase is Phase.EXCHANGE and self._exchange is not None:
             self._tick_exchange(self._exchange, now)
-        elif self._phase is Phase.LINGER and now - self._since > LINGER_TIMEOUT:
-            self.transport.abort()
+        elif self._phase is Phase.LINGER:
+            self._tick_linger(now)
         elif self._phase is Phase.TUNNEL:
             self._tick_tunnel(now)
 
@@ -464,6 +470,12 @@ class Downstream(asyncio.Protocol):
             exchange.client_broke(408, "body_timeout")
         elif not exchange.is_streaming:  # an app that answers need not read
             exchange.response_timed_out()
+
+    def _tick_linger(self, now: float) -> None:
+        if self._has_progress():
+            self._since = now  # the answer is still on its way to a slow reader
+        elif now - self._since > LINGER_TIMEOUT:
+            self.transport.abort()
 
     def _tick_tunnel(self, now: float) -> None:
         idle = self._plane.tunnel_idle_timeout

@@ -4,7 +4,10 @@ Holds what it has seen of how the app scopes its cookies, because a browser only
 Domain are repeated (RFC 6265 section 5.3).
 """
 
+import itertools
+import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from sidecar.core.cookies import Scope, SetCookie, expire
 from sidecar.core.credentials import Carriers
@@ -19,6 +22,10 @@ from sidecar.proxy.identify import Identifier
 _SCOPES_A_NAME = 8
 _EXPIRED_AT_ONCE = 40  # Set-Cookie lines in one answer
 _TOKEN_COOKIES_A_REQUEST = 16  # chunks that a request may name
+_FOLDERS = 4  # of one path
+_DOMAINS = 4  # of one host
+_LABEL = re.compile(rb"[A-Za-z0-9-]+")
+_PLAIN_SEGMENT = re.compile(rb"[A-Za-z0-9._~-]+")
 
 
 class Enforcement:
@@ -76,7 +83,8 @@ class Enforcement:
             return False
         request.target = target
         fields = [(name, value) for name, _, value in (line.partition(b": ") for line in request.lines)]
-        stripped = strip_fields(fields, self._carriers, self._identifier.is_token_cookie)
+        identifier = self._identifier
+        stripped = strip_fields(fields, self._carriers, identifier.is_token_cookie, identifier.token_headers)
         request.lines = list(map(b": ".join, stripped))
         request.cookies = ()
         request.block = None  # it is not that block any more
@@ -92,15 +100,33 @@ class Enforcement:
         return [name for name in names if self._identifier.is_token_cookie(name)][:_TOKEN_COOKIES_A_REQUEST]
 
     def _scopes_of(self, name: bytes, request: RequestHead) -> Iterable[Scope]:
-        """The scopes that were seen, and without any (after a restart) the likely ones: root and context path."""
-        seen = self._scopes.get(name.lower())
-        if seen:
-            return tuple(seen)
-        context = path_of(request.target).split(b"/", 2)[1:2]
-        guesses = [Scope(path=b"/")]
-        if context and context[0] and b"/" in path_of(request.target)[1:] and context[0].isalnum():
-            guesses.append(Scope(path=b"/" + context[0]))
-        return guesses
+        """The scopes that were seen; where none was, or without a Path, those that are possible."""
+        for scope in self._scopes.get(name.lower()) or _possible_scopes(request.host):
+            paths = (scope.path,) if scope.path else _folders(path_of(request.target))
+            yield from (replace(scope, path=path) for path in paths)
+
+
+def _possible_scopes(host: bytes) -> list[Scope]:
+    """Where this host can have put a cookie. After a restart nothing was seen yet.
+
+    A dead cookie that stays in the browser would also have the next login refused. Browsers ignore the domains that
+    do not fit (RFC 6265 section 5.3 steps 5 and 6).
+    """
+    labels = host.partition(b":")[0].split(b".")
+    if labels[-1].isdigit() or not all(map(_LABEL.fullmatch, labels)):  # an address has no parent
+        return [Scope()]
+    domains = (b".".join(labels[start:]) for start in range(len(labels) - 1))
+    return [Scope(), *map(Scope, itertools.islice(domains, _DOMAINS))]
+
+
+def _folders(path: bytes) -> list[bytes]:
+    """Where a browser may keep a cookie that came with this request and was set without a Path.
+
+    It was set in a folder at or above this path (RFC 6265 sections 5.1.4 and 5.4). A segment that could change the
+    meaning of a Set-Cookie ends the list.
+    """
+    plain = itertools.takewhile(_PLAIN_SEGMENT.fullmatch, path.split(b"/")[1 : _FOLDERS + 1])
+    return [b"/", *itertools.accumulate(b"/" + segment for segment in plain)]
 
 
 def _local_part(url: str) -> bytes:

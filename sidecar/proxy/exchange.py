@@ -42,6 +42,7 @@ class Exchange:
     _retried = False
     _status = 0
     _digests: tuple[bytes, ...] = ()  # under which the exchange is registered as a live stream
+    _is_abandoned = False  # the client is gone; the login goes on
     is_streaming = False  # the response head is out
     is_over = False
     wait_since = 0.0  # when the wait for the response began; 0 while nobody waits
@@ -109,8 +110,14 @@ class Exchange:
             return
         if self.is_over:
             upstream.finish(clock.boot(), reusable=True)
-        else:
+            return
+        judgement = self._judgement
+        answer = self._plane.gate.reconsider(self.request, judgement) if judgement is not None else None
+        if answer is None:
             self._send(upstream)
+        else:
+            upstream.finish(clock.boot(), reusable=True)
+            self._answer(answer)
 
     def _send(self, upstream: Upstream) -> None:
         self._upstream = upstream
@@ -174,8 +181,10 @@ class Exchange:
         if judgement is None:
             return
         review = self._plane.gate.review(self.request, judgement, response)
-        if review is None:
+        if review is None and not self._is_abandoned:
             self._release(response, response.lines)
+        elif review is None:
+            self._end_abandoned()
         elif isinstance(review, Review):
             self._apply(response, review)
         else:
@@ -189,11 +198,18 @@ class Exchange:
             self._apply(response, outcome)
 
     def _apply(self, response: ResponseHead, review: Review) -> None:
-        if review.answer is not None:
+        if self._is_abandoned:
+            self._end_abandoned()
+        elif review.answer is not None:
             self._drop_upstream()  # nothing of the app's answer gets out
             self._answer(review.answer)
         else:
             self._release(response, response.lines if review.lines is None else review.lines)
+
+    def _end_abandoned(self) -> None:
+        """What there was to learn has been learned, and nobody is there to have the answer."""
+        self._drop_upstream()
+        self._close_books(clock.boot())
 
     def _release(self, response: ResponseHead, lines: list[bytes]) -> None:
         upstream, request = self._upstream, self.request
@@ -297,6 +313,7 @@ class Exchange:
         upstream = self._upstream
         return (
             not self._retried
+            and not self._is_abandoned
             and upstream is not None
             and upstream.requests > 1
             and not upstream.has_answer
@@ -336,10 +353,22 @@ class Exchange:
 
     def client_gone(self) -> None:
         """The client closed the connection: nobody waits for this answer any more (reference case 66)."""
-        if self.is_over:
+        if self.is_over or self._is_abandoned:
             return
         self._status = self._status if self.is_streaming else 499
-        self._cancel()
+        if self._is_login_at_app():
+            self._is_abandoned = True
+            asyncio.get_running_loop().call_later(self._plane.response_timeout, self._cancel)
+        else:
+            self._cancel()
+
+    def _is_login_at_app(self) -> bool:
+        """Whether the app works on a callback. It goes on when we hang up, and logs in the cookie that the client has.
+
+        So what the answer teaches is awaited: else a client could shed the logout by not waiting for the answer.
+        """
+        login = self._judgement.login if self._judgement is not None else None
+        return login is not None and self._upstream is not None and self.request_done and not self.is_streaming
 
     def cut(self) -> None:
         """The session was revoked while bytes were flowing."""
@@ -390,8 +419,9 @@ class Exchange:
     # -- live streams --------------------------------------------------------------------------------------------
 
     def _watch(self) -> None:
-        if self._judgement is None or not self._judgement.is_reviewed or self._digests:
+        if self._judgement is None or not self._judgement.is_reviewed:
             return
+        self._unwatch()  # an upload is watched already; a login may have named another session since
         self._digests = self._plane.gate.digests_of(self._judgement)
         self._plane.live.add(self, self._digests, self._recheck)
 

@@ -17,9 +17,11 @@ from sidecar import clock, log
 from sidecar.bindings.directory import Directory
 from sidecar.bindings.logins import LoginRefused, Logins
 from sidecar.core import verdict as rules
+from sidecar.core.credentials import MAX_PAIRS
+from sidecar.core.denial import Answer
 from sidecar.core.freshness import Freshness, State
 from sidecar.core.identity import BoundSession, Kind, Session
-from sidecar.core.paths import Place, matches, path_of, place
+from sidecar.core.paths import Place, matches, may_match, path_of, place
 from sidecar.core.replica import Replica
 from sidecar.core.revocation import Revocation, covers, expiry
 from sidecar.core.routes import Routes, Rule
@@ -38,6 +40,8 @@ from sidecar.stores.interface import StoreError
 _logger = logging.getLogger(__name__)
 
 _PERMIT: Final = rules.ALLOW.permit
+_CODE: Final = re.compile(r"\s*code(?:\[.*|\s*|\0.*)", re.IGNORECASE | re.DOTALL)  # PHP and Express take `code[]` too
+_SEPARATOR: Final = re.compile(rb"[&;?]")
 _CODES_A_REQUEST: Final = 4
 _ORDINARY_PATHS: Final = 8192
 _ORDINARY_BYTES: Final = 256  # of one path: 4 MiB at the most
@@ -80,7 +84,7 @@ class Gate:
         self._stats = stats
         self._policy = policy
         self._routes = routes
-        self._callbacks = tuple(callbacks)
+        self._callbacks = tuple(re.compile(pattern.pattern, re.IGNORECASE) for pattern in callbacks)
         self._logout_paths = tuple(logout_paths)
         self._control_prefix = control_prefix
         self._ordinary: set[bytes] = set()  # paths to which nothing but the default rule applies
@@ -99,11 +103,11 @@ class Gate:
             if where is not Place.ELSEWHERE:
                 return self._control(where, rule)
             rule = self._routes.find(request.method, path)
+            for pattern in self._callbacks:  # on an allowed route too: a login that is missed is out of reach for ever
+                if may_match(pattern, path):
+                    return self._judge_callback(request, rule)
             if rule.action is None:
                 return _unjudged(rule)
-            for pattern in self._callbacks:
-                if matches(pattern, path):
-                    return self._judge_callback(request, rule)
             self._note_ordinary(path)
         known = self._identifier.only_session(request, now)
         if known is not None and self._is_well(known[0], known[1], now):
@@ -130,25 +134,39 @@ class Gate:
 
     async def _judge_callback(self, request: RequestHead, rule: Rule) -> Judgement:
         """A callback waits for its turn when another with the same code is in flight (`bindings/logins.py`)."""
-        codes = _codes(request.target)
-        if len(codes) > _CODES_A_REQUEST:
+        is_long = len(_SEPARATOR.findall(request.target)) > MAX_PAIRS  # no login needs so many; reading them would cost
+        codes = [] if is_long else _codes(request.target)
+        if is_long or len(codes) > _CODES_A_REQUEST:
             return self._refused(400, "too_many_codes", rule)
-        judgement = await self._judge_slowly(request, rule)
-        if judgement.permit is None:
-            return judgement
-        if codes:
-            login = _Logins()
-            try:
-                for code in codes:
-                    login.add(await self._logins.begin(code))
-            except LoginRefused as refused:
-                login.end()
-                return self._refused(503, refused.reason, rule)
-            except asyncio.CancelledError:
-                login.end()
-                raise
+        login = _Logins(self._logins)
+        try:
+            for code in codes:
+                login.add(await self._logins.begin(code))
+            if rule.action is None:
+                judgement = Judgement(_PERMIT, rule)
+            else:
+                judgement = await self._judge_slowly(request, rule)  # after the wait: a logout may have come meanwhile
+        except LoginRefused as refused:
+            login.end()
+            return self._refused(503, refused.reason, rule)
+        except BaseException:
+            login.end()
+            raise
+        if judgement.permit is not None:
             judgement.login = login
+        else:
+            login.end()
         return judgement
+
+    def reconsider(self, request: RequestHead, judgement: Judgement) -> Answer | None:
+        """The verdict again for a request that had to wait for a connection; the answer when it is a denial by now.
+
+        What was allowed before a logout must not reach the app after its 200 (DESIGN promise 1).
+        """
+        if not judgement.is_reviewed:
+            return None
+        verdict = self._decide(judgement.identity, clock.boot())
+        return self._denied_late(request, judgement, verdict).answer if isinstance(verdict, Deny) else None
 
     def _conclude(
         self, request: RequestHead, identity: Identity, rule: Rule, now: float, *, is_second_look: bool = False
@@ -247,7 +265,9 @@ class Gate:
     ) -> Review | Awaitable[Review] | None:
         """The second look, before anything of the response goes out; None: as it is."""
         if not judgement.is_reviewed:
-            return None
+            if judgement.is_control or not response.sets_cookies or not self._teacher.sets_session(response.lines):
+                return None
+            return self._review_unjudged(request, judgement, response)
         if not response.sets_cookies and judgement.login is None and not judgement.expired_cookies:
             if judgement.epoch == self._epoch or judgement.identity is ANONYMOUS:
                 return None
@@ -257,16 +277,30 @@ class Gate:
             return self._learn(request, judgement, response, lesson)
         return self._reviewed(request, judgement, response, None)
 
+    async def _review_unjudged(self, request: RequestHead, judgement: Judgement, response: ResponseHead) -> Review:
+        """An allowed route renews the session's cookie: the new one is no less mortal than the old one."""
+        judgement.identity = await self._identifier.later(request)
+        judgement.session = judgement.identity.first_session()
+        verdict = self._decide(judgement.identity, clock.boot())
+        if not isinstance(verdict, Deny) or verdict.reason is Reason.UNBOUND:
+            lesson = self._teacher.read(request, judgement, response)
+            review = await self._learn(request, judgement, response, lesson) if lesson is not None else Review()
+            if review.answer is None:
+                return review
+        return Review(lines=self._teacher.without_cookies(response.lines))
+
     async def _learn(
         self, request: RequestHead, judgement: Judgement, response: ResponseHead, lesson: Lesson
     ) -> Review:
+        if lesson.refusal is not None:
+            self._condemn_login(request, judgement)
+            return self._denied_late(request, judgement, Deny(lesson.refusal))
         try:
             session = await self._teacher.learn(lesson)
         except StoreError as error:
+            self._condemn_login(request, judgement)
             # The cookie must not get out before its binding is stored (DESIGN section 5).
             log.event(_logger, logging.WARNING, "binding_not_stored", reason=error.reason)
-            return self._denied_late(request, judgement, Deny(Reason.LOGIN))
-        if session is None and lesson.is_unverified:
             return self._denied_late(request, judgement, Deny(Reason.LOGIN))
         if session is not None:
             judgement.session = session
@@ -329,6 +363,12 @@ class Gate:
             if denial.reason is Reason.EXPIRED or rules.is_session_revoked(session, self._replica.cutoff):
                 self._revoke_credential(credential, rules.cutoff_of(session, self._replica.cutoff))
 
+    def _condemn_login(self, request: RequestHead, judgement: Judgement) -> None:
+        """A login that could not be learned may have gone into the cookie that the browser keeps: end that as well."""
+        if judgement.login is not None:
+            for credential in self._identifier.presented(request).credentials:
+                self._revoke_credential(credential, int(clock.wall() * 1000))
+
     def _revoke_credential(self, credential: bytes, cutoff: int) -> None:
         known = self._replica.cutoff(credential)
         if (known is not None and known >= cutoff) or len(self._tasks) >= _CONDEMNING_AT_ONCE:
@@ -351,7 +391,9 @@ class Gate:
 class _Logins:
     """The logins of one callback, one for each code that it carries; as one."""
 
-    def __init__(self) -> None:
+    def __init__(self, logins: Logins) -> None:
+        self._all = logins
+        self._strays = logins.strays
         self._logins: list[Login] = []
 
     def add(self, login: Login) -> None:
@@ -365,8 +407,13 @@ class _Logins:
 
     @property
     def failed(self) -> bool:
-        """Whether an answer could not be verified, or more than one code was exchanged."""
+        """Whether an answer could not be verified, more than one code was exchanged, or one that was not seen here.
+
+        A code that no callback seems to carry came in one all the same: in its body, or in a spelling of its own.
+        """
         joined = [login for login in self._logins if login.session is not None]
+        if not joined and self._all.strays != self._strays:
+            return True
         return any(login.failed for login in self._logins) or len(joined) > 1
 
     def end(self) -> None:
@@ -382,7 +429,7 @@ def _unjudged(rule: Rule) -> Judgement:
 
 
 def _codes(target: bytes) -> list[str]:
-    """Every authorization code in the query, form-decoded as the app does."""
-    query = target.partition(b"?")[2]
-    pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=False, separator="&")
-    return list(dict.fromkeys(value for name, value in pairs if name == "code"))
+    """Every authorization code in the query, form-decoded as apps do: with other separators, cases and arrays too."""
+    query = target.partition(b"?")[2].decode("latin-1")
+    pairs = [pair for text in (query, re.sub("[?;]", "&", query)) for pair in parse_qsl(text)]
+    return list(dict.fromkeys(value for name, value in pairs if _CODE.fullmatch(name)))

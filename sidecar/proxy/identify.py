@@ -6,13 +6,14 @@ what travels with a verified token for the first time, because dropping the toke
 """
 
 import functools
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 
 from sidecar.bindings.carrier import AmbiguousToken, assemble, from_header
 from sidecar.bindings.directory import UNKNOWN, Directory
 from sidecar.bindings.token import NEEDS_KEYS, UNDECIDED, BadToken, TokenBinder
-from sidecar.core.credentials import NOTHING, Carriers, Reading, merged, pairs
+from sidecar.core.credentials import MAX_PAIRS, NOTHING, Carriers, Reading, merged, pairs
 from sidecar.core.identity import BoundSession, Digester, Session
 from sidecar.core.verdict import ANONYMOUS, Identity
 from sidecar.http1.fields import parse_line
@@ -21,6 +22,7 @@ from sidecar.stores.interface import StoreError
 
 _CACHED_LINES = 8192
 _CACHED_LINE_BYTES = 4096  # of a Cookie line worth remembering: 32 MiB at the most
+_MAX_SPELLINGS = 4 * MAX_PAIRS  # of cookies, each in as many readings at the most; what is more only costs time
 _FRESH_ENOUGH_S = 1.0  # how old a binding may be that a denial rests on
 
 
@@ -38,7 +40,7 @@ class Presented:
     """What a request shows, before anybody was asked about it."""
 
     credentials: tuple[bytes, ...]  # digests
-    tokens: tuple[tuple[TokenBinder, bytes], ...]
+    tokens: tuple[tuple[TokenBinder, bytes], ...] = field(repr=False)
     is_ambiguous: bool
 
 
@@ -49,8 +51,16 @@ class Identifier:
     """From request heads to identities."""
 
     def __init__(
-        self, *, carriers: Carriers, tokens: Sequence[TokenCarrier], directory: Directory, digester: Digester
+        self,
+        *,
+        carriers: Carriers,
+        tokens: Sequence[TokenCarrier],
+        directory: Directory,
+        digester: Digester,
+        cutoff: Callable[[bytes], int | None],
     ) -> None:
+        """`cutoff` is the replica's look-up of a digest: when it was revoked."""
+        self._cutoff = cutoff
         self._carriers = carriers
         self._tokens = tokens
         self._directory = directory
@@ -58,6 +68,7 @@ class Identifier:
         self._bound = functools.lru_cache(16_384)(digester.bound)
         self._lines: dict[bytes, Presented] = {}
         self._mark = object()  # of what was made with the present key; heads are remembered longer than that
+        self.token_headers = frozenset(token.header.replace(b"_", b"-") for token in tokens if token.header)
         self._reads_target = carriers.reads_target
         self._reads_headers = bool(carriers.headers) or any(token.header for token in tokens)
 
@@ -199,7 +210,10 @@ class Identifier:
         if not any(token.cookie for token in self._tokens):
             return self._digested(reading, ())
         try:
-            return self._digested(reading, self._tokens_in(list(pairs(lines))))
+            found = list(itertools.islice(pairs(lines), _MAX_SPELLINGS + 1))
+            if len(found) > _MAX_SPELLINGS:
+                return Presented((), (), is_ambiguous=True)
+            return self._digested(reading, self._tokens_in(found))
         except AmbiguousToken:
             return Presented((), (), is_ambiguous=True)
 
@@ -257,16 +271,19 @@ class Identifier:
         if not sessions:
             return bound, unbound
         newest = max(sessions, key=lambda session: session.login_time)
-        for credential in unbound:
+        # One that is revoked already had an owner, whose binding is lost: it stays dead.
+        dead = [credential for credential in unbound if self._cutoff(credential) is not None]
+        ownerless = [credential for credential in unbound if credential not in dead]
+        for credential in ownerless:
             await self._directory.bind(credential, newest, binder="token")
-        updated = [(credential, newest) for credential in unbound]
+        updated = [(credential, newest) for credential in ownerless]
         for credential, session in bound:
             if _is_later_login(newest, session):
                 await self._directory.bind(credential, newest, binder="token")
                 updated.append((credential, newest))
             else:
                 updated.append((credential, session))
-        return updated, []
+        return updated, dead
 
 
 def _identity(sessions: list[BoundSession], bound: list[tuple[bytes, BoundSession]], unbound: list[bytes]) -> Identity:

@@ -7,11 +7,12 @@ proves the session of the cookie. Bindings are in the store before the response 
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sidecar.bindings.directory import UNKNOWN, Directory
 from sidecar.core.cookies import SetCookie, parse_set_cookie
 from sidecar.core.identity import BoundSession
+from sidecar.core.verdict import Identity, Reason
 from sidecar.http1.fields import parse_line
 from sidecar.http1.request import RequestHead
 from sidecar.http1.response import ResponseHead
@@ -26,9 +27,9 @@ class Lesson:
 
     session: BoundSession | None  # of the login or the request; None: only a token among the cookies can tell
     credentials: tuple[bytes, ...]  # digests to bind
-    tokens: tuple[tuple[bytes, bytes], ...]  # token cookies that the app sets
+    tokens: tuple[tuple[bytes, bytes], ...] = field(repr=False)  # token cookies that the app sets
     binder: str
-    is_unverified: bool  # a login whose ID token could not be verified
+    refusal: Reason | None = None  # why nothing can be learned, so that the answer must not get out
 
 
 class Teacher:
@@ -53,14 +54,20 @@ class Teacher:
             # The app keeps the cookie that the browser had before the login.
             credentials = list(self._identifier.presented(request).credentials)
         if is_unverified:  # the cookie, new or kept, would be a session that no logout reaches
-            return Lesson(None, (), (), "token_endpoint", is_unverified=True)
+            return Lesson(None, (), (), "token_endpoint", Reason.LOGIN)
         if not credentials or (session is None and not tokens):
             return None
         news = tuple(digest for digest in credentials if session is None or self._is_news(digest, session))
         if not news and joined is None:
             return None
         binder = "token_endpoint" if joined is not None else "token" if session is None else "rotation"
-        return Lesson(session, news, tokens, binder, is_unverified=False)
+        if joined is None:
+            is_ambiguous = not tokens and judgement.identity.is_of_several
+        else:
+            is_ambiguous = not values and len(credentials) > 1 and _is_of_another(judgement.identity, session)
+        if is_ambiguous:  # else a stolen cookie, sent beside the thief's own, would be bound to the thief's session
+            return Lesson(None, (), (), binder, Reason.AMBIGUOUS)
+        return Lesson(session, news, tokens, binder)
 
     async def learn(self, lesson: Lesson) -> BoundSession | None:
         """Write the bindings; returns the session that they now have. Raises StoreError."""
@@ -81,6 +88,10 @@ class Teacher:
         own = {cookie.name for cookie in _cookies_set(lines)}
         return [*lines, *(b"Set-Cookie: " + line for line in expired if line.partition(b"=")[0] not in own)]
 
+    def sets_session(self, lines: Iterable[bytes]) -> bool:
+        """Whether the response sets a session cookie."""
+        return bool(self._declared(lines))
+
     def _declared(self, lines: Iterable[bytes]) -> list[SetCookie]:
         """The session cookies that the response sets; deletions are left out (the old value stays bound)."""
         cookies = _cookies_set(lines)
@@ -97,6 +108,10 @@ class Teacher:
         if known is None or known is UNKNOWN:
             return True
         return known != session and known.login_time <= session.login_time
+
+
+def _is_of_another(identity: Identity, session: BoundSession | None) -> bool:
+    return session is None or any(bound.own != session.own for _, bound in identity.bound)
 
 
 def _cookies_set(lines: Iterable[bytes]) -> list[SetCookie]:

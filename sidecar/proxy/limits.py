@@ -11,7 +11,7 @@ class Limits:
     header_count: int = 128
     head_timeout: float = 10.0  # absolute, from the first byte to the end of the head
     idle_timeout: float = 75.0  # between two requests
-    body_stall_timeout: float = 60.0  # no progress of a body, in either direction
+    body_stall_timeout: float = 60.0  # no progress of a body that the client sends, or does not read
     connections: int = 10_000  # open at once
 
 

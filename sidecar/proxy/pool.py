@@ -85,10 +85,13 @@ class Pool:
 
     async def open(self) -> Upstream:
         """A new connection, or the next one that becomes free. Raises UpstreamError(502, 503 or 504)."""
-        if len(self._all) + self._opening >= self._max:
-            freed = await self._queue()
-            if freed is not None:
-                return freed
+        try:
+            async with asyncio.timeout(self._queue_timeout):
+                freed = await self._freed()
+        except TimeoutError:
+            raise UpstreamError(503, "upstream_busy") from None
+        if freed is not None:
+            return freed
         self._opening += 1
         try:
             return await self._connect()
@@ -118,29 +121,43 @@ class Pool:
     def sweep(self, now: float) -> None:
         """Close what has been idle for longer than the app keeps it."""
         while self._idle and now - self._idle[0].idle_since > self._keepalive:
-            self._idle[0].close()  # the oldest is first: LIFO
+            self._idle.pop(0).close()  # the oldest is first: LIFO
 
     def close(self) -> None:
         """Close every connection."""
         for connection in list(self._all):
             connection.abort()
 
+    async def _freed(self) -> Upstream | None:
+        """A connection that another request leaves, or None once there is room for one more."""
+        while len(self._all) + self._opening >= self._max:
+            freed = await self._queue()
+            if freed is None:
+                continue
+            if not _is_readable(freed.transport):
+                return freed
+            freed.close()  # the app has ended it behind its answer: see `get_idle`
+        return None
+
     async def _queue(self) -> Upstream | None:
         waiter: asyncio.Future[Upstream | None] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
         taken = False
         try:
-            async with asyncio.timeout(self._queue_timeout):
-                freed = await waiter
+            freed = await waiter
             taken = True
-        except TimeoutError:
-            raise UpstreamError(503, "upstream_busy") from None
         finally:
             if waiter in self._waiting:
                 self._waiting.remove(waiter)
             elif not taken and waiter.done() and not waiter.cancelled() and (handed := waiter.result()) is not None:
-                self.put_back(handed)  # handed over in the very moment that the client went away
+                self._return(handed)  # handed over in the very moment that the client went away
         return freed
+
+    def _return(self, connection: Upstream) -> None:
+        if connection.transport.is_closing():
+            connection.close()
+        else:
+            self.put_back(connection)
 
     async def _connect(self) -> Upstream:
         loop = asyncio.get_running_loop()

@@ -250,6 +250,10 @@ class _Database:
     def _errors(self) -> Iterator[None]:
         try:
             yield
+        except FileNotFoundError as error:
+            # Not made here: without a volume at that place a restart would forget every logout, and nobody would know.
+            text = "its folder does not exist or takes no files; make it on a volume that stays, or set store.url"
+            raise StoreUnusable("store_unwritable", f"{self._path}: {text}") from error
         except OSError as error:
             raise StoreUnusable("store_unwritable", f"{self._path}: {error.strerror}") from error
         except sqlite3.Error as error:

@@ -404,3 +404,15 @@ async def test_closing_ends_the_reads_under_way(directory: Directory, store: Mem
     with pytest.raises(asyncio.CancelledError):
         await asking
     assert store.reading == 0
+
+
+async def test_nobody_waits_long_behind_a_flood_while_the_store_hangs(clock: Clock) -> None:
+    store = MemoryStore()
+    store.open.clear()
+    directory = Directory(store, ttl_s=TTL_S, clock=clock, read_s=0.05)
+    async with asyncio.timeout(2):
+        flood = [directory.find(number.to_bytes(16)) for number in range(module.READS_WAITING)]
+        answers = await asyncio.gather(*flood, return_exceptions=True)
+    assert {getattr(answer, "reason", None) for answer in answers} == {"store_busy"}
+    store.open.set()
+    assert await directory.find(COOKIE) is None  # and the places are free again

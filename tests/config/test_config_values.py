@@ -169,6 +169,7 @@ def test_what_is_not_an_upstream_is_refused(value: object) -> None:
         ("sqlite:////var/lib/x.db", "sqlite", "/var/lib/x.db"),
         ("sqlite:///x.db", "sqlite", "x.db"),
         ("redis://h:6379/0", "redis", None),
+        ("redis://h/?protocol=3", "redis", None),
         ("rediss://user:pw@h", "redis", None),
     ],
 )
@@ -187,6 +188,9 @@ def test_a_store_is_parsed(text: str, kind: str, path: str | None) -> None:
             "redis://",
             "redis://a,b",
             "redis://h:x",
+            "redis://h/zz",
+            "redis://h/0/1",
+            "redis://h/0#x",
             "sqlite:",
             "sqlite://var/x.db",
             "sqlite:////dir/",

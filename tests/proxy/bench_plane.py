@@ -10,7 +10,7 @@ import ipaddress
 import socket
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from sidecar.http1.forwarded import peer_of
 from sidecar.proxy.downstream import listener
 from sidecar.proxy.enforcement import Enforcement
 from sidecar.proxy.gate import Gate
-from sidecar.proxy.identify import Identifier
+from sidecar.proxy.identify import Identifier, TokenCarrier
 from sidecar.proxy.learn import Teacher
 from sidecar.proxy.limits import Limits
 from sidecar.proxy.live import LiveStreams
@@ -95,6 +95,7 @@ class Stage:
         login_url: str | None,
         routes: Iterable[Route],
         path_parameters: Iterable[str],
+        tokens: Sequence[TokenCarrier],
         deny_unbound: bool,
         fail_open: bool,
         grace: float,
@@ -111,8 +112,15 @@ class Stage:
         self.directory = Directory(self.bindings, ttl_s=2 * MAX_AGE_S, clock=clock.boot)
         self.logins = Logins(clock=clock.boot, wait_s=1.0)
         carriers = Carriers(cookies=["JSESSIONID"], path_parameters=path_parameters)
-        self.identifier = Identifier(carriers=carriers, tokens=(), directory=self.directory, digester=self.digester)
-        enforcement = Enforcement(carriers=carriers, identifier=self.identifier, token_cookies=())
+        token_cookies = [token.cookie for token in tokens if token.cookie]
+        self.identifier = Identifier(
+            carriers=carriers,
+            tokens=tokens,
+            directory=self.directory,
+            digester=self.digester,
+            cutoff=self.replica.cutoff,
+        )
+        enforcement = Enforcement(carriers=carriers, identifier=self.identifier, token_cookies=token_cookies)
         teacher = Teacher(identifier=self.identifier, enforcement=enforcement, directory=self.directory)
         self.publisher = Publisher(store=self.store, replica=self.replica, on_revocation=self._revoked)
         self.gate = Gate(
@@ -317,6 +325,7 @@ async def stage(
     login_url: str | None = None,
     routes: Iterable[Route] = (),
     path_parameters: Iterable[str] = (),
+    tokens: Sequence[TokenCarrier] = (),
     deny_unbound: bool = False,
     fail_open: bool = False,
     grace: float = 60.0,
@@ -333,6 +342,7 @@ async def stage(
             login_url=login_url,
             routes=routes,
             path_parameters=path_parameters,
+            tokens=tokens,
             deny_unbound=deny_unbound,
             fail_open=fail_open,
             grace=grace,

@@ -71,6 +71,38 @@ async def test_cookies_are_expired_with_the_path_and_domain_that_the_app_used(st
     assert b"Secure" in line
 
 
+async def test_a_cookie_set_without_a_path_is_expired_in_every_folder_that_the_browser_may_keep_it_for(stage: Stage):
+    await stage.bind("dead")
+    client, app = await stage.asks(LIVE)
+    await app.send(ok(b"", "Set-Cookie: JSESSIONID=new; Domain=example.com"))  # kept for the folder of that page
+    await client.answer()
+    await stage.logout("s-1")
+    await client.send(revoked_cookie("GET /shop/cart/view;jsessionid=x HTTP/1.1"))
+    lines = (await client.answer()).values("set-cookie")
+    assert [line.split(b"; ")[1] for line in lines] == [b"Path=/", b"Path=/shop", b"Path=/shop/cart"]
+    assert all(b"Domain=example.com" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("host", "domains"),
+    [
+        ("app.example.com:8443", [b"app.example.com", b"example.com"]),
+        ("localhost", []),
+        ("10.0.0.7:8080", []),
+        ("[::1]:80", []),
+    ],
+)
+async def test_before_the_app_set_any_cookie_every_folder_and_domain_that_could_hold_it_is_tried(
+    stage: Stage, host: str, domains: list[bytes]
+):
+    await dead(stage)
+    request = message("GET /shop HTTP/1.1", f"Host: {host}", "Cookie: JSESSIONID=dead")
+    _, answer = await denied(stage, request)
+    scopes = [line.partition(b"; ")[2].partition(b"; Expires")[0] for line in answer.values("set-cookie")]
+    suffixes = [b"", *(b"; Domain=" + domain for domain in domains)]
+    assert scopes == [path + suffix for suffix in suffixes for path in (b"Path=/", b"Path=/shop")]
+
+
 @pytest.mark.parametrize(
     "request_bytes",
     [

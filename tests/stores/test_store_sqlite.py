@@ -76,12 +76,14 @@ async def open_and_close(path: Path) -> None:
         await store.aclose()
 
 
-async def test_a_folder_that_does_not_exist_is_named(tmp_path):
+async def test_a_folder_that_does_not_exist_is_named_with_what_to_do_and_not_made(tmp_path):
     with pytest.raises(StoreUnusable) as caught:
         await open_and_close(tmp_path / "missing" / "state.db")
 
     assert caught.value.reason == "store_unwritable"
     assert "missing" in str(caught.value)
+    assert "store.url" in str(caught.value)
+    assert not (tmp_path / "missing").exists()
 
 
 OPEN_AS_NOBODY = """

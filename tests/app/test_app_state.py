@@ -1,0 +1,120 @@
+"""The state of one process when its store is away, or holds something wrong, at the start."""
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sidecar import clock
+from sidecar.app.state import State
+from sidecar.config.load import load
+from sidecar.config.model import Config
+from sidecar.core.logout_token import LogoutToken
+from sidecar.core.revocation import Revocation
+from sidecar.stores.interface import StoreError
+from sidecar.stores.sqlite import SqliteStore
+
+TEXT = """\
+upstream: {url: "http://127.0.0.1:8080"}
+providers: [{issuer: "https://idp.example.com", client_id: app}]
+session: {bind: [{from: token, cookie: id_token}]}
+store: {url: "sqlite://"}
+"""
+
+
+class Troubled(SqliteStore):
+    """A real store that gives its secret, and takes revocations, when the test lets it."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.is_away = True
+        self.takes = asyncio.Event()
+        self.short = False
+
+    async def secret(self) -> bytes:
+        if self.is_away:
+            raise StoreError("store_unavailable")
+        return b"short" if self.short else await super().secret()
+
+    async def append(self, revocations: Any) -> None:
+        await self.takes.wait()
+        await super().append(revocations)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    path = tmp_path / "config.yaml"
+    path.write_text(TEXT)
+    return load(str(path))
+
+
+async def until(condition: Callable[[], object]) -> None:
+    began = clock.boot()
+    while not condition():
+        assert clock.boot() - began < 5, "waited too long"
+        await asyncio.sleep(0.005)
+
+
+def logout(sid: str) -> LogoutToken:
+    return LogoutToken("https://idp.example.com", ("app",), sid, None, 1000, 1000, False, "jti", clock.wall() + 60)
+
+
+async def test_a_store_that_was_never_reached_is_shown_as_a_problem(config: Config):
+    store = Troubled()
+    state = State(config, store)
+    state.start(lambda _revocation: None, lambda: None)
+    try:
+        assert state.problem() is not None
+        store.is_away = False
+        await until(state.feed.loaded.is_set)
+        assert state.problem() is None
+    finally:
+        await state.aclose()
+
+
+async def test_logouts_from_before_the_key_are_all_enforced_before_the_store_is_waited_for(config: Config):
+    store = Troubled()
+    state = State(config, store)
+    enforced: list[Revocation] = []
+    state.start(enforced.append, lambda: None)
+    try:
+        for number in range(5):
+            with pytest.raises(StoreError):
+                await state.revoker(logout(f"s-{number}"), int(clock.wall()) + 60)
+        store.is_away = False
+        await until(lambda: enforced)
+        assert len(enforced) == 5
+    finally:
+        store.takes.set()
+        await state.aclose()
+
+
+async def test_a_start_that_dies_is_told_to_the_operator(config: Config, caplog: pytest.LogCaptureFixture):
+    store = Troubled()
+    store.is_away, store.short = False, True
+    state = State(config, store)
+    with caplog.at_level(logging.CRITICAL):
+        state.start(lambda _revocation: None, lambda: None)
+        await until(lambda: caplog.records)
+    assert caplog.records[0].getMessage() == "state_died"
+    assert state.problem() == "state_died"
+    await state.aclose()
+
+
+async def test_a_file_that_was_locked_at_the_start_is_opened_when_it_is_free(config: Config, tmp_path: Path):
+    path = str(tmp_path / "state.db")
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    state = State(config, SqliteStore(path))
+    await state.open()
+    state.start(lambda _revocation: None, lambda: None)
+    try:
+        other.execute("ROLLBACK")
+        await until(state.feed.loaded.is_set)
+    finally:
+        other.close()
+        await state.aclose()

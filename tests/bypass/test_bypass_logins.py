@@ -1,0 +1,173 @@
+"""A user who wants a session that no logout reaches: the callback in disguise, without its code, or not waited for."""
+
+import re
+
+import pytest
+from bench_plane import CALLBACK, Stage, revoked_cookie, session
+from hypothesis import given
+from hypothesis import strategies as st
+from wire import Wire, ask, message, ok, until
+
+from sidecar.core.paths import compile_pattern, may_match
+from sidecar.core.routes import Route, Rule
+from sidecar.proxy.gate import _codes
+
+LOGGED_IN = message("HTTP/1.1 302 Found", "Location: /", "Set-Cookie: JSESSIONID=new; Path=/", "Content-Length: 0")
+
+CALLBACK_SPELLINGS = [
+    f"{CALLBACK}",
+    f"{CALLBACK}/",
+    "//oidc/callback",
+    "/oidc/./callback",
+    "/x/../oidc/callback",
+    "/oidc/%63allback",
+    "/oidc%2fcallback",
+    "/%256fidc/callback",
+    "/oidc;v=1/callback",
+    "/oidc/callback;jsessionid=1",
+    "/OIDC/Callback",
+    "/oidc\\callback",
+    "/oidc/callback.json",
+    "/oidc/callback/./",
+]
+CODE_SPELLINGS = [
+    "code=C",
+    "%63ode=C",
+    "code=%43",
+    "code=&code=C",
+    "code=C&code=",
+    "x=1;code=C",
+    "code=C;x=1",
+    "x=?code=C",
+    "+code=C",
+    "code%20=C",
+    "Code=C",
+    "code[]=C",
+    "code%5B0%5D=C",
+    "code%00x=C",
+]
+
+
+async def refused(stage: Stage, value: str) -> bool:
+    client = await stage.client(revoked_cookie(value=value))
+    return (await client.answer()).status == 401
+
+
+async def login(stage: Stage, target: str, *fields: str) -> tuple[Wire, Wire]:
+    client, app = await stage.asks(ask(f"GET {target} HTTP/1.1", *fields))
+    stage.logins.complete("C", session())
+    return client, app
+
+
+async def ends_with_the_logout(stage: Stage, target: str) -> None:
+    client, app = await login(stage, target)
+    await app.send(LOGGED_IN)
+    answer = await client.answer()
+    await stage.logout()
+    assert answer.status == 503 or await refused(stage, "new")
+
+
+@pytest.mark.parametrize("path", CALLBACK_SPELLINGS)
+async def test_a_login_on_any_spelling_of_the_callback_ends_with_its_logout(stage: Stage, path: str):
+    await ends_with_the_logout(stage, f"{path}?code=C")
+    assert stage.logins.strays == 0
+
+
+@pytest.mark.parametrize("query", CODE_SPELLINGS)
+async def test_a_login_with_any_spelling_of_its_code_ends_with_its_logout(stage: Stage, query: str):
+    await ends_with_the_logout(stage, f"{CALLBACK}?{query}")
+    assert stage.logins.strays == 0
+
+
+async def test_a_login_on_an_allowed_route_ends_with_its_logout(open_stage):
+    stage = await open_stage(routes=[Route(compile_pattern("/oidc/*"), Rule(None))])
+    await ends_with_the_logout(stage, f"{CALLBACK}?code=C")
+
+
+@pytest.mark.parametrize("path", ["/", "/oidc", "/oidc/callbacks", "/oidc/call", "/callback", "/oidc/callback2/x"])
+def test_other_paths_are_no_callback(path: str) -> None:
+    assert not may_match(re.compile(rb"/oidc/callback", re.IGNORECASE), path.encode())
+
+
+SEGMENTS = st.sampled_from(["/", "/./", "//", "/;a=b/", "/%2e/", "/x/../", "/x/%2e%2e/", "\\"])
+LETTERS = st.lists(
+    st.sampled_from([str, str.upper, lambda c: f"%{ord(c):02x}", lambda c: f"%25{ord(c):02X}"]), min_size=8
+)
+
+
+@given(SEGMENTS, SEGMENTS, LETTERS, st.sampled_from(["", "/", ";x", ";x=/", ".do", ".php/x"]))
+def test_no_combination_of_spellings_hides_the_callback(first: str, second: str, spell: list, end: str) -> None:
+    name = "".join(each(letter) for each, letter in zip(spell, "callback", strict=False))
+    path = f"{first}oidc{second}{name}{end}".encode()
+    assert may_match(re.compile(rb"/oidc/callback", re.IGNORECASE), path)
+
+
+@given(st.lists(st.sampled_from(["&", ";", "code", "%63ode", "Code", "=", "=", "C", "%43", "x", "", "&&"]), max_size=8))
+def test_whatever_separates_pairs_the_code_is_found(pieces: list[str]) -> None:
+    query = "".join(pieces) + "&code=C"
+    assert "C" in _codes(f"/?{query}".encode())
+
+
+async def test_a_code_in_the_body_gets_no_session_that_nobody_knows(stage: Stage):
+    """The code of a form_post is not read here: the login fails openly instead of staying unbound in silence."""
+    body = b"code=C&state=x"
+    fields = "Content-Type: application/x-www-form-urlencoded", f"Content-Length: {len(body)}"
+    client, app = await stage.asks(ask(f"POST {CALLBACK} HTTP/1.1", "Cookie: JSESSIONID=kept", *fields, body=body))
+    stage.logins.complete("C", session())
+    await app.send(LOGGED_IN)
+    answer = await client.answer()
+    assert answer.status == 503
+    assert b"new" not in answer.head
+    await until(lambda: stage.replica.cutoff(stage.digester.credential(b"kept")))
+    assert await refused(stage, "kept")  # the app may have logged in the cookie that the browser had
+
+
+async def test_a_callback_that_belongs_to_no_login_passes_while_others_log_in(stage: Stage):
+    client, app = await stage.asks(ask(f"GET {CALLBACK}?error=login_required HTTP/1.1"))
+    other, other_app = await login(stage, f"{CALLBACK}?code=C")
+    await app.send(ok(b"sorry", "Set-Cookie: JSESSIONID=anonymous"))
+    assert (await client.answer()).status == 200
+    await other_app.send(LOGGED_IN)
+    assert (await other.answer()).status == 302
+
+
+@pytest.mark.parametrize("is_joined_first", [True, False])
+async def test_who_hangs_up_on_the_callback_does_not_shed_the_logout(stage: Stage, is_joined_first: bool):
+    """An app that keeps the cookie goes on with the login when nobody waits for its answer any more."""
+    client, app = await stage.asks(ask(f"GET {CALLBACK}?code=C HTTP/1.1", "Cookie: JSESSIONID=kept"))
+    if is_joined_first:
+        assert stage.logins.complete("C", session())
+    client.abort()
+    await until(lambda: not stage.plane.connections)
+    if not is_joined_first:
+        assert stage.logins.complete("C", session())
+    await app.send(ok(b"welcome"))
+    await until(lambda: not stage.stats.in_flight)
+    await stage.logout()
+    assert await refused(stage, "kept")
+
+
+async def test_an_abandoned_callback_is_given_up_in_the_end(open_stage):
+    stage = await open_stage(response_timeout=0.2)
+    client, app = await stage.asks(ask(f"GET {CALLBACK}?code=C HTTP/1.1"))
+    client.abort()
+    await until(lambda: not stage.plane.connections)
+    await until(lambda: not stage.stats.in_flight)
+    assert not stage.logins.complete("C", session())
+    await app.gone()
+
+
+async def test_two_callbacks_with_one_code_do_not_share_a_login(stage: Stage):
+    thief, app = await stage.asks(ask(f"GET {CALLBACK}?code=C HTTP/1.1"))
+    victim = await stage.client(ask(f"GET {CALLBACK}?code=C HTTP/1.1", "Cookie: JSESSIONID=victim"))
+    await until(lambda: next(iter(stage.logins._flights.values())).waiting)
+    assert stage.logins.complete("C", session("s-thief", sub="mallory"))
+    await app.send(LOGGED_IN)
+    assert (await thief.answer()).status == 302
+    await app.head()  # only now: the code is spent, and the app says so
+    await app.send(ok(b"", "Set-Cookie: JSESSIONID=victim2"))
+    assert (await victim.answer()).status == 200
+    await stage.logout("s-thief")
+    assert await refused(stage, "new")
+    own = stage.identifier.bound(session("s-thief", sub="mallory")).own
+    assert set(stage.directory.credentials_of(own)) == {stage.digester.credential(b"new")}
