@@ -1,5 +1,6 @@
 """An app that writes head and body apart, and sends the second only when the first is acknowledged."""
 
+import contextlib
 import http.client
 import http.server
 import json
@@ -64,9 +65,9 @@ def test_an_app_with_nagles_algorithm_is_not_made_to_wait_for_acknowledgements(a
         )
     )
     with Process([sys.executable, "-m", "sidecar", "run", "-c", config], name="sidecar", folder=tmp_path):
-        client = http.client.HTTPConnection("127.0.0.1", public, timeout=10)
         wait_for(lambda: _is_open(public), "the sidecar listens")
-        durations = [_seconds(client) for _ in range(REQUESTS)]
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", public, timeout=10)) as client:
+            durations = [_seconds(client) for _ in range(REQUESTS)]
     # The first segments of a connection are acknowledged at once by every Linux; look at the last ones.
     assert statistics.median(durations[REQUESTS // 2 :]) < DELAYED_ACK_S * 0.75
 
