@@ -16,7 +16,14 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# The same examples in every run, so that a change is judged by what it changed. `EXPLORE=1 make test` looks elsewhere
+# each time; what it finds becomes an `@example`.
+hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("explore", deadline=None)
+hypothesis.settings.load_profile("explore" if os.environ.get("EXPLORE") else "repeatable")
 
 
 def _programs() -> dict[str, str]:

@@ -67,6 +67,7 @@ def judged_tokens(line: bytes) -> list[bytes] | None:
 @settings(max_examples=1500, deadline=None)
 @given(LINES)
 @example(f"x=a, id_token={TOKEN}")
+@example(f"id_token= \xa0id_token={TOKEN}")
 @example(f"x=a id_token = {TOKEN}")
 @example(f'x="a" id_token="{TOKEN}"')
 def test_no_parser_sees_a_token_that_was_not_judged(line: str):
