@@ -23,8 +23,8 @@ from joserfc.jwk import RSAKey
 
 from benchmarks import servers
 
-ROUNDS = 3
-SECONDS = 6
+ROUNDS = 5
+SECONDS = 5
 CONNECTIONS = 32
 REVOCATIONS = 100_000
 SESSIONS = 1000

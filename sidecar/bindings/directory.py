@@ -75,6 +75,7 @@ class Directory:
         self._ttl_s = ttl_s
         self._clock = clock
         self._capacity = capacity
+        self._crowded = capacity // 2  # below it nothing is forgotten soon, and the order of use is not worth keeping
         self._recheck_s = recheck_s
         self._read_s = read_s
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
@@ -88,7 +89,8 @@ class Directory:
         now = self._clock() if now is None else now
         known = self._known.get(credential)
         if known is not None:
-            self._known.move_to_end(credential)
+            if len(self._known) > self._crowded:
+                self._known.move_to_end(credential)
             return known.session if now < known.checked + self._recheck_s else UNKNOWN
         if now < self._misses.get(credential, 0.0):
             return None

@@ -172,7 +172,7 @@ def _remember(request: RequestHead, rest: bytes) -> None:
 
 def build_plain_request(request: RequestHead, block: Block, extra: bytes) -> bytes:
     """The head for the app where the block was checked before. `extra`: complete lines made by the proxy."""
-    return b"%b %b HTTP/1.1\r\n%b%b\r\n" % (request.method, request.target, block.sent, extra)
+    return b"".join((request.method, b" ", request.target, b" HTTP/1.1\r\n", block.sent, extra, b"\r\n"))
 
 
 def build_request(request: RequestHead, lines: Iterable[bytes]) -> bytes:

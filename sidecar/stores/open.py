@@ -7,7 +7,6 @@ for memory. The address may hold a password, so that no error repeats it.
 from urllib.parse import unquote, urlsplit
 
 from sidecar.stores.interface import Store, StoreUnusable
-from sidecar.stores.redis import RedisStore
 from sidecar.stores.sqlite import SqliteStore
 
 _REDIS = ("redis", "rediss", "unix")
@@ -20,6 +19,8 @@ def open_store(url: str, namespace: str = "lg") -> Store:
     if scheme == "sqlite":
         return SqliteStore(_sqlite_path(url))
     if scheme in _REDIS:
+        from sidecar.stores.redis import RedisStore  # noqa: PLC0415 - 65 ms that a start on SQLite does not need
+
         return RedisStore(url, namespace=namespace)
     if scheme in _LATER:
         raise StoreUnusable("store_scheme_unsupported", f"{scheme}:// is not supported yet")
