@@ -112,8 +112,10 @@ class Gate:
         known = self._identifier.only_session(request, now)
         if known is not None and self._is_well(known[0], known[1], now):
             self._stats.allowed_bound += 1
-            judgement = self._judgement(path, rule, known[1])
-            judgement.known = known
+            judgement = Judgement(_PERMIT, rule)
+            judgement.epoch, judgement.session, judgement.known = self._epoch, known[1], known
+            if self._logout_paths:
+                judgement.is_logout_path = self._is_logout(path)
             return judgement
         identity = self._identifier.now(request, now)
         if identity is None:
@@ -186,9 +188,11 @@ class Gate:
         judgement = Judgement(_PERMIT, rule)
         judgement.epoch = self._epoch
         judgement.session = session
-        if self._logout_paths:
-            judgement.is_logout_path = any(matches(pattern, path) for pattern in self._logout_paths)
+        judgement.is_logout_path = self._is_logout(path)
         return judgement
+
+    def _is_logout(self, path: bytes) -> bool:
+        return any(matches(pattern, path) for pattern in self._logout_paths)
 
     def _note_ordinary(self, path: bytes) -> None:
         """No route, callback or control path: the next request for it need not look. Long paths hardly repeat."""
