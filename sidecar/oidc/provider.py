@@ -94,7 +94,9 @@ class ProviderKeys:
 
     async def metadata(self, *, budget_s: float = 5.0) -> Metadata:
         """What discovery said; waits for the first answer. Raises KeysUnavailable."""
-        if self._source.metadata is None and self._now() - self._failed_at >= RETRY_PAUSE_S:
+        if self._source.metadata is None and (pause := self._failed_at + RETRY_PAUSE_S - self._now()) > 0:
+            await asyncio.sleep(pause)  # the last word is old: a provider that has just come up must not fail a login
+        if self._source.metadata is None:
             await asyncio.wait({self._joined_load()}, timeout=budget_s)
         if self._source.metadata is None:
             raise self._error or KeysUnavailable("no_metadata", "no discovery, or no answer to it yet")

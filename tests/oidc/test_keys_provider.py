@@ -177,6 +177,17 @@ async def test_metadata_is_kept_for_a_day_unless_the_keys_cannot_be_fetched(
     assert fake.asked[-2:] == [discovery, "/moved"]
 
 
+async def test_a_provider_that_has_just_come_up_is_asked_again_before_a_login_fails(
+    fake: FakeProvider, session: aiohttp.ClientSession
+) -> None:
+    issuer, fake.metadata["issuer"] = fake.metadata["issuer"], "not yet"
+    keys, _ = over(DiscoverySource(session=session, issuer=fake.url))
+    with pytest.raises(KeysUnavailable):
+        await keys.metadata()
+    fake.metadata["issuer"] = issuer
+    assert (await keys.metadata()).endpoint("token_endpoint") == f"{fake.url}/token"
+
+
 async def test_another_issuer_in_discovery_is_refused_and_both_are_named(
     fake: FakeProvider, session: aiohttp.ClientSession
 ) -> None:
