@@ -25,6 +25,7 @@ class GroupCommit(Generic[T]):
         self._gathered.extend(items)
         if self._forming is None:
             self._forming = asyncio.create_task(self._commit(after=self._writing))
+            self._forming.add_done_callback(_note_outcome)
         await asyncio.shield(self._forming)
 
     async def _commit(self, after: asyncio.Task[None] | None) -> None:
@@ -33,3 +34,9 @@ class GroupCommit(Generic[T]):
         items, self._gathered = self._gathered, []
         self._writing, self._forming = self._forming, None
         await self._write(items)
+
+
+def _note_outcome(commit: "asyncio.Task[None]") -> None:
+    """Every caller may have given up by now: then nobody else asks, and asyncio would complain at some later time."""
+    if not commit.cancelled():
+        commit.exception()
