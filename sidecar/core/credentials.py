@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from sidecar.core.paths import percent_decoded
+from sidecar.field_names import fold
 
 MAX_PAIRS = 300  # cookies in a line that is not plain; browsers keep 180 for a site
 MAX_CANDIDATES = 32  # a browser sends a handful; more is somebody hiding one among many
@@ -92,7 +93,7 @@ class Carriers:
     ) -> None:
         self.cookies = tuple(name.encode() for name in cookies)
         # CGI-like app servers fold `_` to `-`, so either spelling of the declaration means both (reference case 17).
-        self.headers = tuple(name.lower().replace("_", "-").encode() for name in headers)
+        self.headers = tuple(fold(name.lower().encode()) for name in headers)
         self._cookie_names = frozenset(name.lower() for name in self.cookies)
         query_names = tuple(name.encode() for name in query_parameters)
         self._query_names = frozenset(name.lower() for name in query_names)
@@ -129,11 +130,6 @@ class Carriers:
     def reads_target(self) -> bool:
         """Whether path or query parameters are declared at all."""
         return self._path_search is not None or self._query_search is not None
-
-    @property
-    def reads_cookies(self) -> bool:
-        """Whether cookies are declared at all."""
-        return bool(self.cookies)
 
     def in_header(self, value: bytes) -> Reading:
         """The candidates in one declared header field: the value, and what follows a scheme such as `Bearer`."""

@@ -57,7 +57,8 @@ _DETAILS = {
 
 _RETRY_AFTER_S = b"5"
 
-_PAGE_POLICY = b"default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+PAGE_TYPE = b"text/html; charset=utf-8"
+PAGE_POLICY = (b"Content-Security-Policy", b"default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'")
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -81,6 +82,11 @@ a {{ display: inline-block; margin-top: .5rem; }}
 </body>
 </html>
 """
+
+
+def page(title: str, detail: str, link: str = "") -> bytes:
+    """A plain page that a person can read. `link` is HTML; the texts are ours."""
+    return _PAGE.format(title=title, detail=detail, link=link).encode()
 
 
 def is_navigation(method: bytes, fields: Mapping[bytes, bytes]) -> bool:
@@ -120,9 +126,8 @@ def _told(
     if navigation:
         # Browsers take a second look only when told (bfcache, back button): no-store is in the common fields.
         link = f'<p><a href="{html.escape(login_url)}">Sign in</a></p>\n' if login_url else ""
-        body = _PAGE.format(title=title, detail=detail, link=link).encode()
-        kind = b"text/html; charset=utf-8"
-        extra = ((b"Content-Security-Policy", _PAGE_POLICY), *extra)
+        body = page(title, detail, link)
+        kind, extra = PAGE_TYPE, (PAGE_POLICY, *extra)
     else:
         problem = {"type": "about:blank", "title": title, "status": status, "detail": detail, "reason": reason.value}
         body = json.dumps(problem).encode()

@@ -7,6 +7,7 @@ epoch **on the provider's clock**; they are only ever compared with other times 
 
 import enum
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 DIGEST_BYTES = 16
@@ -46,6 +47,19 @@ class BoundSession:
     sub: bytes | None = field(repr=False)
     login_time: int  # ms, against revocations of the subject or of the credential
     sid_time: int  # ms, against revocations of the sid: the earlier of login and authentication
+    # The same two digests under the other keys that are accepted. Not stored: only a session that has just been proven
+    # can have met a revocation that was written before the key changed.
+    others: tuple[tuple[bytes, bytes | None], ...] = field(default=(), repr=False, compare=False)
+
+    def is_same(self, other: "BoundSession") -> bool:
+        """Whether both are one session, digested with different keys perhaps."""
+        return self.own == other.own or any(own == other.own for own, _ in self.others)
+
+    def is_of_same_subject(self, other: "BoundSession") -> bool:
+        """Whether both are of one subject; never where a subject is not known."""
+        if other.sub is None:
+            return False
+        return self.sub == other.sub or any(sub == other.sub for _, sub in self.others)
 
 
 class Digester:
@@ -53,12 +67,21 @@ class Digester:
 
     The key is the deployment's secret, so that a reader of the store cannot test guesses of e-mail addresses or
     cookies. The length prefix keeps (`a|`, `b`) and (`a`, `|b`) apart (reference case 176).
+
+    Bindings are written with this key. `others` are keys that are accepted beside it while the secret is being changed:
+    bindings and revocations made with them count, and revocations are written with all of them (decision 015).
     """
 
-    __slots__ = ("_blank", "key_id")
+    __slots__ = ("_blank", "key_id", "others")
 
-    def __init__(self, secret: bytes) -> None:
+    def __init__(self, secret: bytes, others: Sequence[bytes] = ()) -> None:
         self.use(secret)
+        self.others: tuple[Digester, ...] = tuple(Digester(other) for other in others)
+
+    @property
+    def all(self) -> "tuple[Digester, ...]":
+        """One digester for each accepted key, this one first."""
+        return (self, *self.others)
 
     def use(self, secret: bytes) -> None:
         """Make digests with this secret from now on; the ones made before match no more."""
@@ -93,16 +116,19 @@ class Digester:
 
     def bound(self, session: Session) -> BoundSession:
         """The session as it may be stored."""
+        own, sub = self._names(session)
+        others = tuple(other._names(session) for other in self.others)  # noqa: SLF001 - the same class
+        auth_time = session.login_time if session.auth_time is None else session.auth_time
+        return BoundSession(own, sub, session.login_time, min(session.login_time, auth_time), others)
+
+    def _names(self, session: Session) -> tuple[bytes, bytes | None]:
         issuer, client_id = session.issuer, session.client_id
         sub = self.sub(issuer, client_id, session.sub) if session.sub else None
         if session.sid:
-            own = self.sid(issuer, client_id, session.sid)
-        elif session.sub:
-            own = self.sub_without_sid(issuer, client_id, session.sub)
-        else:
-            raise ValueError("a session has a sid or a sub")
-        auth_time = session.login_time if session.auth_time is None else session.auth_time
-        return BoundSession(own, sub, session.login_time, min(session.login_time, auth_time))
+            return self.sid(issuer, client_id, session.sid), sub
+        if session.sub:
+            return self.sub_without_sid(issuer, client_id, session.sub), sub
+        raise ValueError("a session has a sid or a sub")
 
     def _digest(self, kind: Kind, *parts: str) -> bytes:
         state = self._blank.copy()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable
 
 from sidecar.core.cookies import without
 from sidecar.core.credentials import MAX_PAIRS, NOTHING, Carriers, name_readings
+from sidecar.field_names import fold
 
 Field = tuple[bytes, bytes]
 
@@ -23,7 +24,7 @@ def strip_fields(
     kept: list[Field] = []
     cookies: list[bytes] = []
     for name, value in fields:
-        folded = name.lower().replace(b"_", b"-")
+        folded = fold(name.lower())
         if folded == b"cookie":
             cookies.append(value)
         elif folded not in carriers.headers and folded not in token_headers:

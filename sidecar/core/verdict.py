@@ -45,11 +45,6 @@ class Identity(NamedTuple):
     is_store_silent: bool = False  # a look-up was needed and failed
     are_keys_missing: bool = False  # a token could not be judged for want of the provider's keys
 
-    @property
-    def is_anonymous(self) -> bool:
-        """Whether nothing in the request could be a session."""
-        return self is ANONYMOUS
-
     def first_session(self) -> BoundSession | None:
         """The session that new cookies inherit: a proven one, else that of the first bound credential."""
         if self.sessions:
@@ -59,7 +54,8 @@ class Identity(NamedTuple):
     @property
     def is_of_several(self) -> bool:
         """Whether different sessions are presented at once: nobody can say which of them the app will use."""
-        return len({session.own for session in self.all_sessions()}) > 1
+        first, *others = self.all_sessions() or (None,)
+        return first is not None and not all(map(first.is_same, others))
 
     def all_sessions(self) -> list[BoundSession]:
         """Every session that the request proves or is bound to; the proven ones first."""
@@ -160,18 +156,20 @@ def is_revoked(identity: Identity, cutoff: Callable[[bytes], int | None]) -> boo
 
 def is_session_revoked(session: BoundSession, cutoff: Callable[[bytes], int | None]) -> bool:
     """DESIGN promise 3: dead iff the login is not after the cut-off, provider's clock against provider's clock."""
-    until = cutoff(session.own)
-    if until is not None and session.sid_time <= until:
-        return True
-    if session.sub is None:
-        return False
-    until = cutoff(session.sub)
-    return until is not None and session.login_time <= until
+    for own, sub in ((session.own, session.sub), *session.others):
+        until = cutoff(own)
+        if until is not None and session.sid_time <= until:
+            return True
+        until = cutoff(sub) if sub is not None else None
+        if until is not None and session.login_time <= until:
+            return True
+    return False
 
 
 def cutoff_of(session: BoundSession, cutoff: Callable[[bytes], int | None]) -> int:
     """Until when a dead session's credentials are revoked: the latest word about it, at least its own login."""
-    digests = [digest for digest in (session.own, session.sub) if digest is not None]
+    names = (session.own, session.sub), *session.others
+    digests = [digest for name in names for digest in name if digest is not None]
     return max([session.login_time, *(until for until in map(cutoff, digests) if until is not None)])
 
 

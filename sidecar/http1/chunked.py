@@ -6,44 +6,28 @@ lines end with CRLF, extensions are tokens and are dropped. Anything else is a P
 it never looks for the next plausible chunk (reference cases 7 and 10).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
+from sidecar.field_names import fold
 from sidecar.http1.errors import ProtocolError
-from sidecar.http1.grammar import CHUNK_EXTENSION, CHUNK_SIZE, FIELD_LINE
+from sidecar.http1.grammar import CHUNK_EXTENSION, CHUNK_SIZE, FIELD_LINE, has_framing, join_head
+from sidecar.http1.names import METHOD_OVERRIDES, is_about_client
 
 MAX_LINE = 4096  # a size line with extensions
+MAX_EXTENSIONS = 16_384  # of all chunks together: nobody needs them, and they carry no content (RFC 9112 section 7.1.1)
 MAX_TRAILERS = 8192  # all trailer lines together
 
 LAST_CHUNK = b"0\r\n"
 
-# Fields that frame, route or authenticate a message are never trailers (RFC 9110 section 6.5.1, reference case 11).
-_FORBIDDEN_TRAILERS = frozenset(
-    (
-        b"authorization",
-        b"connection",
-        b"content-encoding",
-        b"content-length",
-        b"content-range",
-        b"content-type",
-        b"cookie",
-        b"expect",
-        b"forwarded",
-        b"host",
-        b"keep-alive",
-        b"max-forwards",
-        b"proxy-authenticate",
-        b"proxy-authorization",
-        b"proxy-connection",
-        b"range",
-        b"set-cookie",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-        b"via",
-        b"www-authenticate",
-        b"x-real-ip",
-    )
+# Fields that frame, route, condition or authenticate a message are never trailers (RFC 9110 section 6.5.1, reference
+# case 11). Some servers put trailers among the header fields, and some of those after the app has looked at them.
+_FORBIDDEN_TRAILERS = METHOD_OVERRIDES | frozenset(
+    b"accept-encoding age aspfiltersessionid authorization cache-control connection content-encoding content-length"
+    b" content-location content-range content-type cookie cookie2 date expect expires host http2-settings if-match"
+    b" if-modified-since if-none-match if-range if-unmodified-since keep-alive location max-forwards origin path-info"
+    b" pragma proxy proxy-authenticate proxy-authorization proxy-connection range referer retry-after script-name"
+    b" set-cookie set-cookie2 te trailer transfer-encoding upgrade vary via warning www-authenticate x-auth-key"
+    b" x-auth-token x-original-url x-rewrite-url x-script-name".split()
 )
 
 
@@ -53,17 +37,39 @@ def encode_chunk(data: bytes) -> bytes:
 
 
 def encode_end(trailers: list[tuple[bytes, bytes]]) -> bytes:
-    """The end of a chunked message, with its trailers."""
-    return b"0\r\n" + b"".join([b"%b: %b\r\n" % field for field in trailers]) + b"\r\n"
+    """The end of a chunked message, with its trailers. Raises ProtocolError when they are unclean."""
+    if not trailers:
+        return b"0\r\n\r\n"
+    end = join_head([b"0", *(b"%b: %b" % field for field in trailers)])
+    if end is None or has_framing(end):  # the last check, as for heads
+        raise ProtocolError(502, "bad_trailer")
+    return end
 
 
 class ChunkedDecoder:
-    """Feed bytes, get content. `done` once the final chunk and the trailers were seen; `rest` is what followed."""
+    """Feed bytes, get content. `done` once the final chunk and the trailers were seen; `rest` is what followed.
 
-    __slots__ = ("_blame", "_buffer", "_missing", "_state", "_trailer_bytes", "done", "rest", "trailers")
+    `dropped`: folded lower-case names that are no trailers here either, because `Connection` nominates them (RFC 9110
+    section 7.6.1) or because the app takes a credential from them.
+    """
 
-    def __init__(self, blame: int) -> None:
+    __slots__ = (
+        "_blame",
+        "_buffer",
+        "_dropped",
+        "_extension_bytes",
+        "_missing",
+        "_state",
+        "_trailer_bytes",
+        "done",
+        "rest",
+        "trailers",
+    )
+
+    def __init__(self, blame: int, dropped: Container[bytes] = ()) -> None:
         self._blame = blame  # status of errors: 400 for a client, 502 for the app
+        self._dropped = dropped
+        self._extension_bytes = 0
         self._buffer = b""
         self._missing = 0  # bytes of the current chunk that have not come yet
         self._state: Callable[[bytes, int, list[bytes]], int] = self._size_line
@@ -91,11 +97,14 @@ class ChunkedDecoder:
     # Each state takes what it can from `data` at `position` and returns the new position, or -1 when it needs more.
 
     def _size_line(self, data: bytes, position: int, _pieces: list[bytes]) -> int:
-        end = self._line_end(data, position)
+        end = self._line_end(data, position, "bad_chunk")
         if end < 0:
             return -1
         size, semicolon, extension = data[position:end].partition(b";")
         if not CHUNK_SIZE.fullmatch(size) or not CHUNK_EXTENSION.fullmatch(semicolon + extension):
+            raise ProtocolError(self._blame, "bad_chunk")
+        self._extension_bytes += len(extension)
+        if self._extension_bytes > MAX_EXTENSIONS:
             raise ProtocolError(self._blame, "bad_chunk")
         self._missing = int(size, 16)
         self._state = self._content if self._missing else self._trailer
@@ -121,7 +130,7 @@ class ChunkedDecoder:
         raise ProtocolError(self._blame, "bad_chunk")
 
     def _trailer(self, data: bytes, position: int, _pieces: list[bytes]) -> int:
-        end = self._line_end(data, position)
+        end = self._line_end(data, position, "bad_trailer")
         if end < 0:
             return -1
         if end == position:
@@ -132,18 +141,19 @@ class ChunkedDecoder:
         if not field or self._trailer_bytes > MAX_TRAILERS:
             raise ProtocolError(self._blame, "bad_trailer")
         name, value = field[1], field[2].rstrip(b" \t")
-        if _may_be_trailer(name.lower().replace(b"_", b"-")):
+        folded = fold(name.lower())
+        if _may_be_trailer(folded) and folded not in self._dropped:
             self.trailers.append((name, value))
         return end + 2
 
-    def _line_end(self, data: bytes, position: int) -> int:
+    def _line_end(self, data: bytes, position: int, reason: str) -> int:
         end = data.find(b"\r\n", position, position + MAX_LINE)
         if end < 0 and len(data) - position >= MAX_LINE:
-            raise ProtocolError(self._blame, "bad_chunk")
+            raise ProtocolError(self._blame, reason)
         if end < 0 and b"\n" in data[position:]:  # a bare LF: some parser would end the line here
-            raise ProtocolError(self._blame, "bad_chunk")
+            raise ProtocolError(self._blame, reason)
         return end
 
 
 def _may_be_trailer(name: bytes) -> bool:
-    return name not in _FORBIDDEN_TRAILERS and not name.startswith((b"x-forwarded-", b"sec-"))
+    return name not in _FORBIDDEN_TRAILERS and not name.startswith(b"sec-") and not is_about_client(name)

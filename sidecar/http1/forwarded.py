@@ -1,23 +1,30 @@
 """Whose word about the client counts, and what the app is told (reference cases 41-43).
 
-A peer inside `trusted_proxies` is believed: its X-Forwarded-* stay and its address is appended. Anybody else's are
-replaced, and `Forwarded`, `X-Real-IP` and the fields by which an authenticating proxy names a user are dropped.
+A peer inside `trusted_proxies` is believed: its X-Forwarded-* and its `Forwarded` stay, all lines of them, and its
+address is appended. Anybody else's are replaced, and `Forwarded`, `X-Real-IP` and the fields by which an authenticating
+proxy names a user are dropped (`names.py`).
+
+Behind a balancer that speaks the PROXY protocol the peer is the client that the balancer names, and it is that client's
+address which decides: the balancer carries bytes, so the HTTP fields are the client's word and not the balancer's. A
+connection whose client the balancer cannot name (UNKNOWN, a Unix socket on its machine) is somebody's, so it is shown
+with the balancer's address and believed in nothing. Only the balancer's own connections (LOCAL) are judged as its own.
+
+A peer on a Unix socket has no address. Whoever may open the socket's file has been let in by its permissions, so such a
+peer is believed when `trusted_proxies` says `unix`, and nothing is appended for it.
 """
 
 import ipaddress
 from collections.abc import Sequence
 
 from sidecar.http1.fields import parse_line
+from sidecar.http1.names import is_about_client
 from sidecar.http1.request import RequestHead, build_plain_request, build_request
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _FOR, _PROTO, _HOST, _PORT = b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port"
-_OURS = frozenset((_FOR, _PROTO, _HOST, _PORT))
-
-# Only a proxy that is trusted may say these.
-_TRUSTED_ONLY = frozenset((b"forwarded", b"x-real-ip", b"remote-user", b"x-remote-user"))
-_TRUSTED_PREFIXES = (b"x-forwarded-", b"ssl-client-", b"x-ssl-client-")
+_FORWARDED = b"forwarded"
+_OURS = frozenset((_FOR, _PROTO, _HOST, _PORT, _FORWARDED))
 
 
 class Peer:
@@ -26,7 +33,7 @@ class Peer:
     __slots__ = ("_block", "_host", "_lines", "_scheme", "address", "is_trusted")
 
     def __init__(self, address: bytes, *, is_trusted: bool, scheme: bytes = b"http") -> None:
-        self.address = address  # empty for a Unix socket
+        self.address = address  # empty for a Unix socket, and for a peer that is gone
         self.is_trusted = is_trusted
         self._scheme = scheme
         self._host: bytes | None = None
@@ -42,10 +49,14 @@ class Peer:
             self._meet(block.host)
         return build_plain_request(request, block, self._block)
 
+    def doubted(self) -> "Peer":
+        """The same address, and nothing that it says is believed."""
+        return Peer(self.address, is_trusted=False, scheme=self._scheme)
+
     def apply(self, request: RequestHead) -> list[bytes]:
         """The request's lines without those that do not count, and the lines that tell the app about the client."""
         lines = request.lines
-        if any(map(_is_about_client, request.special)):
+        if any(map(is_about_client, request.special)):
             lines = [line for line in lines if not self._is_replaced(parse_line(line)[0])]
             if self.is_trusted:
                 return [*lines, *self._appended_lines(request)]
@@ -61,22 +72,37 @@ class Peer:
         self._host = host
 
     def _is_replaced(self, name: bytes) -> bool:
-        return name in _OURS or (not self.is_trusted and _is_about_client(name))
+        return name in _OURS or (not self.is_trusted and is_about_client(name))
 
     def _appended_lines(self, request: RequestHead) -> tuple[bytes, ...]:
         said = request.special
-        chain = [*said.get(_FOR, ()), self.address]
         proto = said.get(_PROTO, [b""])[-1] or self._scheme
         host = said.get(_HOST, [b""])[-1] or request.host
         # A list of protocols begins with the one that the client used.
         port = said.get(_PORT, [b""])[-1] or _port(host, proto.partition(b",")[0].strip().lower())
-        return _lines([part for part in chain if part], proto, host, port)
+        lines = _lines(_chain(said.get(_FOR, ()), self.address), proto, host, port)
+        # Continued where there is one: an app that prefers it must not miss this hop (RFC 7239 section 4).
+        chain = _chain(said[_FORWARDED], _node(self.address)) if _FORWARDED in said else []
+        return (b"Forwarded: " + b", ".join(chain), *lines) if chain else lines
 
 
-def peer_of(address: object, networks: Sequence[Network], *, scheme: bytes = b"http") -> Peer:
-    """The peer for a socket address as asyncio gives it. A Unix socket is local by nature and therefore trusted."""
+def _chain(said: Sequence[bytes], address: bytes) -> list[bytes]:
+    """What came in several lines, and one more."""
+    return [part for part in (*said, address) if part]
+
+
+def _node(address: bytes) -> bytes:
+    """An element of `Forwarded`; an IPv6 address has brackets, and quotes because of them (RFC 7239 section 6)."""
+    if not address:
+        return b""
+    return b'for="[%b]"' % address if b":" in address else b"for=" + address
+
+
+def peer_of(address: object, networks: Sequence[Network], *, unix: bool = False, scheme: bytes = b"http") -> Peer:
+    """The peer for a socket address as asyncio gives it; `unix`: whether one on a Unix socket is believed."""
     if not isinstance(address, tuple) or not address:
-        return Peer(b"", is_trusted=True, scheme=scheme)
+        # The other end of a Unix socket has a path or, mostly, nothing. None is a peer that cannot be told any more.
+        return Peer(b"", is_trusted=unix and address is not None, scheme=scheme)
     ip: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.ip_address(str(address[0]).partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
         ip = ip.ipv4_mapped  # a dual-stack listener shows IPv4 clients so (reference case 187)
@@ -91,11 +117,6 @@ def _lines(chain: list[bytes], proto: bytes, host: bytes, port: bytes) -> tuple[
         b"X-Forwarded-Port: %b" % port,
     )
     return (b"X-Forwarded-For: %b" % b", ".join(chain), *lines) if chain else lines
-
-
-def _is_about_client(name: bytes) -> bool:
-    folded = name.replace(b"_", b"-")
-    return folded in _TRUSTED_ONLY or folded.startswith(_TRUSTED_PREFIXES)
 
 
 def _port(host: bytes, scheme: bytes) -> bytes:

@@ -1,5 +1,6 @@
 """The terminals of HTTP/1.1, as byte patterns. Always used with `fullmatch`: `$` would admit a trailing newline."""
 
+import ipaddress
 import re
 
 TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 section 5.6.2
@@ -39,6 +40,30 @@ def join_head(lines: list[bytes]) -> bytes | None:
     ends = len(lines) - 1
     left = head.translate(None, _VISIBLE)
     return head if left == (_LINE_ENDS[ends] if ends < 256 else b"\r\n" * ends) else None
+
+
+_FRAMING = re.compile(
+    rb"\n(?:[Cc][Oo][Nn][Tt][Ee][Nn][Tt][-_][Ll][Ee][Nn][Gg][Tt][Hh]"
+    rb"|[Tt][Rr][Aa][Nn][Ss][Ff][Ee][Rr][-_][Ee][Nn][Cc][Oo][Dd][Ii][Nn][Gg])[ \t]*:"
+)  # spelled out: with IGNORECASE the search is three times as slow
+
+
+def has_framing(head: bytes) -> bool:
+    """Whether a field of this (joined) head frames the message. The framing is added behind this check, once."""
+    return _FRAMING.search(head) is not None
+
+
+def is_host(value: bytes) -> bool:
+    """Whether this is a host and perhaps a port. An address in brackets is one, without a zone (RFC 3986 3.2.2)."""
+    if HOST.fullmatch(value) is None:
+        return False
+    if value[:1] != b"[":
+        return True
+    try:
+        ipaddress.IPv6Address(value[1 : value.index(b"]")].decode())
+    except ValueError:
+        return False
+    return True
 
 
 def tokens(value: bytes) -> list[bytes]:

@@ -1,5 +1,7 @@
 """Fields that belong to one connection and never cross the proxy (RFC 9110 section 7.6.1)."""
 
+from sidecar.http1.names import METHOD_OVERRIDES, is_about_client
+
 HOP_BY_HOP = frozenset(
     (
         b"connection",
@@ -21,10 +23,10 @@ PROTECTED = frozenset(
         b"content-type",
         b"cookie",
         b"authorization",
-        b"forwarded",
-        b"x-real-ip",
+        b"origin",
         b"set-cookie",
         b"date",
+        *METHOD_OVERRIDES,
     )
 )
 
@@ -36,4 +38,4 @@ def nominated(options: list[bytes]) -> frozenset[bytes]:
 
 def is_protected(name: bytes) -> bool:
     """Whether a nomination of this (lower-case) name is an attack."""
-    return name in PROTECTED or name.startswith((b"x-forwarded-", b"sec-websocket-"))
+    return name in PROTECTED or name.startswith(b"sec-websocket-") or is_about_client(name)

@@ -9,9 +9,11 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from sidecar.http1 import grammar
+from sidecar.http1.blocks import MAX_BLOCK_BYTES, Block, Memory
 from sidecar.http1.errors import ProtocolError
 from sidecar.http1.fields import Field, FieldReader, parse_line, without
 from sidecar.http1.hop_by_hop import HOP_BY_HOP, is_protected, nominated
+from sidecar.http1.names import CLIENT_FIELDS, CLIENT_PREFIXES, METHOD_OVERRIDES, is_about_client, is_ambiguous
 
 # What has to be looked at, and whether it is sent on. What decides about framing, connection or path is not: the proxy
 # writes its own, or nothing.
@@ -31,13 +33,9 @@ _SPECIAL = {
     b"cookie": True,
     b"content-type": True,
     b"authorization": True,
-    # Only a trusted peer's word counts (`forwarded.py`).
-    b"forwarded": True,
-    b"x-real-ip": True,
-    b"remote-user": True,
-    b"x-remote-user": True,
+    **dict.fromkeys(METHOD_OVERRIDES, True),
+    **dict.fromkeys(CLIENT_FIELDS, True),  # only a trusted peer's word counts (`forwarded.py`)
 }
-_CLIENT_PREFIXES = (b"x-forwarded", b"ssl-client-", b"x-ssl-client-")
 
 # RFC 9112 section 3.2, and what an app must not see twice (reference case 37).
 _SINGLETONS = frozenset(
@@ -49,37 +47,21 @@ _SINGLETONS = frozenset(
         b"expect",
         b"upgrade",
         b"authorization",
+        *METHOD_OVERRIDES,
     )
 )
 
-# Folded `_` to `-`, as CGI-like app servers do, these would be read as the real thing (reference case 17).
-_NO_UNDERSCORE = frozenset((b"content-length", b"transfer-encoding", b"content-type", b"set-cookie", b"x-real-ip"))
-_NO_UNDERSCORE_PREFIXES = (b"x-forwarded", b"proxy-", b"remote-", b"ssl-client-", b"x-original-", b"x-rewrite-")
-
-_reader = FieldReader(_SPECIAL, prefixes=_CLIENT_PREFIXES, blame=400)
-
-
-class Block:
-    """A header block that was read before, byte for byte, and holds nothing but plain fields, Host and Cookie.
-
-    A browser repeats its header block from request to request; what it means, and what is sent on for it, depends on
-    its bytes alone. `remembered` is for whoever judges requests: a place to keep what was found out about this block.
-    """
-
-    __slots__ = ("cookies", "host", "lines", "remembered", "sent")
-
-    def __init__(self, request: "RequestHead", sent: bytes) -> None:
-        self.lines = request.lines
-        self.host = request.host
-        self.cookies = request.cookies
-        self.sent = sent  # the lines as they go out, checked
-        self.remembered: tuple[object, bytes] | None = None  # whose it is, and what
-
-
-_blocks: dict[bytes, Block] = {}  # by what follows the target: version and fields
+# No tunnel to elsewhere; TRACE, and TRACK of old IIS, reflect cookies (58, 115). PRI begins HTTP/2 (31). Some servers
+# do not care about the case of a method.
+_FORBIDDEN_METHODS = frozenset((b"CONNECT", b"TRACE", b"TRACK", b"PRI"))
 _COMMON_METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"))
-_MAX_BLOCKS = 4096
-_MAX_BLOCK_BYTES = 2048  # so a memory of some 20 MiB at the most
+
+_reader = FieldReader(_SPECIAL, prefixes=CLIENT_PREFIXES, blame=400)
+_memory = Memory(_reader)
+_whole = _memory.whole
+
+# Of a head's attributes, those that its header block alone does not tell, or a block has by itself.
+_OF_ONE_REQUEST = frozenset(("method", "target", "version", "lines", "host", "cookies", "block", "_fields"))
 
 
 class RequestHead:
@@ -98,7 +80,9 @@ class RequestHead:
     upgrade = False  # to a WebSocket; no other upgrade exists here
     cookies: tuple[bytes, ...] = ()  # the values of all Cookie fields
     special: Mapping[bytes, list[bytes]] = {}  # values of the other fields that were looked at, by lower-case name
-    block: Block | None = None  # where the whole block was read before
+    nominated: frozenset[bytes] = frozenset()  # names that `Connection` takes off, from the trailers as well
+    overrides_method = False  # a field asks the app for another method: only with POST, and no route may go by it
+    block: Block | None = None  # what is remembered of the header block, where it goes on the same for every peer
     _fields: dict[bytes, bytes] | None = None
 
     def __init__(self, method: bytes, target: bytes, version: int, lines: list[bytes]) -> None:
@@ -126,16 +110,18 @@ def parse_request(head: bytes, *, max_headers: int) -> RequestHead:
     """Parse one complete head, including its final empty line. Raises ProtocolError."""
     method, _, after = head.partition(b" ")
     target, _, rest = after.partition(b" ")
-    block = _blocks.get(rest)
-    if (
-        block is not None
-        and method in _COMMON_METHODS
-        and len(block.lines) <= max_headers
-        and grammar.ORIGIN_FORM.fullmatch(target) is not None
-    ):
-        request = RequestHead(method, target, 1, block.lines)
-        request.host, request.cookies, request.block = block.host, block.cookies, block
-        return request
+    if method in _COMMON_METHODS and grammar.ORIGIN_FORM.fullmatch(target) is not None:
+        block = _whole.get(rest)
+        if block is not None and block.count <= max_headers:
+            request = RequestHead(method, target, 1, block.lines)
+            request.host, request.cookies, request.block = block.host, block.cookies, block
+            if block.traits:
+                request.__dict__.update(block.traits)
+            return request
+        if rest[:10] == b"HTTP/1.1\r\n":
+            found = _memory.find_holed(rest[10:-4].split(b"\r\n"), max_headers)
+            if found is not None:
+                return _like(found[0], found[1], method, target, rest)
     return _read(head, rest, max_headers)
 
 
@@ -145,59 +131,89 @@ def _read(head: bytes, rest: bytes, max_headers: int) -> RequestHead:
     if start is None:
         raise ProtocolError(400, "bad_request_line")
     method, target, minor = start.groups()
-    if method == b"CONNECT" or method == b"TRACE":  # no tunnel to elsewhere; TRACE reflects cookies (58, 115)
+    if method.upper() in _FORBIDDEN_METHODS:
         raise ProtocolError(405, "method_not_allowed")
     if len(lines) > max_headers:
         raise ProtocolError(431, "too_many_headers")
     sent, special = _reader.read(lines)
     request = RequestHead(method, target, 1 if minor == b"1" else 0, sent)
-    if _is_plain(request, special):
-        _remember(request, rest)
-        return request
-    _read_special(request, special)
-    _read_target(request)
+    if not _is_plain(request, special):
+        _read_special(request, special)
+        _read_target(request)
+    is_bare = request.version == 1 and target[:1] == b"/" and not request.upgrade and not request.overrides_method
+    if is_bare and request.lines is sent:
+        _remember(request, rest, lines)
     return request
 
 
-def _remember(request: RequestHead, rest: bytes) -> None:
-    if len(rest) > _MAX_BLOCK_BYTES:
+def _like(block: Block, lines: list[bytes], method: bytes, target: bytes, rest: bytes) -> RequestHead:
+    """A request whose header block is one that is known, but for some plain lines."""
+    request = RequestHead(method, target, 1, lines)
+    request.host, request.cookies, request.block = block.host, block.cookies, block
+    request.__dict__.update(block.traits)
+    if len(rest) <= MAX_BLOCK_BYTES:
+        if lines == block.latest:  # a browser whose plain lines do not differ, at least while it loads one page
+            _memory.keep(rest, block.with_lines(lines, _checked(lines)))
+        block.latest = lines
+    return request
+
+
+def _remember(request: RequestHead, rest: bytes, lines: list[bytes]) -> None:
+    """Remember what this header block means; nothing that depends on the request line."""
+    if len(rest) > MAX_BLOCK_BYTES:
         return
-    sent = grammar.join_head(list(request.lines))
-    if sent is None:
-        raise ProtocolError(400, "unclean_head")
-    if len(_blocks) >= _MAX_BLOCKS:
-        _blocks.clear()  # a stranger who fills it costs everybody one more reading, no more
-    _blocks[rest] = request.block = Block(request, sent[:-2])
+    traits = {name: value for name, value in vars(request).items() if name not in _OF_ONE_REQUEST}
+    block = Block(host=request.host, cookies=request.cookies, lines=request.lines, count=len(lines), traits=traits)
+    block.tail = b"\r\n".join((*_framing_lines(request), b"", b"")) if traits else b"\r\n"
+    if any(map(is_about_client, request.special)):
+        traits["block"] = None  # what goes on depends on the peer, so it is built each time
+    else:
+        request.block = block
+    if not _memory.keep_holed(lines, block):
+        block.sent = _checked(request.lines)
+        _memory.keep(rest, block)
+
+
+def _checked(lines: list[bytes]) -> bytes:
+    return _joined([b"", *lines])[2:-2]
 
 
 def build_plain_request(request: RequestHead, block: Block, extra: bytes) -> bytes:
     """The head for the app where the block was checked before. `extra`: complete lines made by the proxy."""
-    return b"".join((request.method, b" ", request.target, b" HTTP/1.1\r\n", block.sent, extra, b"\r\n"))
+    sent = block.sent or _checked(request.lines)
+    return b"".join((request.method, b" ", request.target, b" HTTP/1.1\r\n", sent, extra, block.tail))
 
 
 def build_request(request: RequestHead, lines: Iterable[bytes]) -> bytes:
     """The head for the app: `lines` (the request's own and the proxy's), then the framing."""
     head = [b"%b %b HTTP/1.1" % (request.method, request.target), *lines]
-    if not request.special and request.version == 1:  # a plain one: Host stands among the lines
-        return _joined(head)
     if b"host" not in request.special and request.version == 0:  # HTTP/1.0; the exchange filled in the app's own name
         head.append(b"Host: %b" % request.host)
+    framing = _framing_lines(request)
+    joined = _joined(head)
+    return joined[:-2] + b"\r\n".join((*framing, b"", b"")) if framing else joined
+
+
+def _framing_lines(request: RequestHead) -> list[bytes]:
+    """What the proxy says itself about the connection and the body: at most one framing field (reference case 22)."""
+    lines: list[bytes] = []
     if request.upgrade:
-        head += (b"Connection: Upgrade", b"Upgrade: websocket")
+        lines += (b"Connection: Upgrade", b"Upgrade: websocket")
     elif request.accepts_trailers:
-        head += (b"Connection: TE", b"TE: trailers")
+        lines += (b"Connection: TE", b"TE: trailers")
     if request.expects_continue and request.has_body:
-        head.append(b"Expect: 100-continue")
+        lines.append(b"Expect: 100-continue")
     if request.chunked:
-        head.append(b"Transfer-Encoding: chunked")
+        lines.append(b"Transfer-Encoding: chunked")
     elif request.content_length is not None:
-        head.append(b"Content-Length: %d" % request.content_length)
-    return _joined(head)
+        lines.append(b"Content-Length: %d" % request.content_length)
+    return lines
 
 
 def _joined(lines: list[bytes]) -> bytes:
+    """The lines as they go out. The last check: no control character, no line too many, no framing but ours."""
     head = grammar.join_head(lines)
-    if head is None:
+    if head is None or grammar.has_framing(head):
         raise ProtocolError(400, "unclean_head")
     return head
 
@@ -215,7 +231,7 @@ def _is_plain(request: RequestHead, special: list[Field]) -> bool:
         if other != b"cookie":
             return False
         request.cookies = (value,)
-    if name != b"host" or grammar.HOST.fullmatch(host) is None:
+    if name != b"host" or not grammar.is_host(host):
         return False
     request.host = host
     return True
@@ -230,16 +246,11 @@ def _read_special(request: RequestHead, special: list[Field]) -> None:
     request.cookies = tuple(values.pop(b"cookie", ()))
     request.special = values
     request.keep_alive = request.version == 1
-    for name in values:
-        _check_underscore(name)
+    if any(map(is_ambiguous, values)):
+        raise ProtocolError(400, "ambiguous_field_name")
     _read_connection(request, values)
     _read_framing(request, values)
-
-
-def _check_underscore(name: bytes) -> None:
-    folded = name.replace(b"_", b"-")
-    if folded != name and (folded in _NO_UNDERSCORE or folded.startswith(_NO_UNDERSCORE_PREFIXES)):
-        raise ProtocolError(400, "ambiguous_field_name")
+    _read_overrides(request, values)
 
 
 def _read_connection(request: RequestHead, values: Mapping[bytes, list[bytes]]) -> None:
@@ -247,14 +258,14 @@ def _read_connection(request: RequestHead, values: Mapping[bytes, list[bytes]]) 
     options = grammar.tokens(b",".join(values.get(b"connection", ())))
     if options:
         request.keep_alive = b"close" not in options and (request.version == 1 or b"keep-alive" in options)
-        names = nominated(options)
+        request.nominated = names = nominated(options)
         if any(map(is_protected, names)):
             raise ProtocolError(400, "protected_field_nominated")
         if names:
             request.lines = without(request.lines, names)
         if b"upgrade" in values and b"upgrade" in options and request.version == 1:
             request.upgrade = _asks_for_websocket(request, values[b"upgrade"][0])
-    if b"te" in values:
+    if b"te" in values and request.version == 1:
         request.accepts_trailers = b"trailers" in grammar.tokens(b",".join(values[b"te"]))
     if b"expect" in values and request.version == 1:
         if values[b"expect"][0].lower() != b"100-continue":  # reference case 23
@@ -288,10 +299,24 @@ def _read_framing(request: RequestHead, values: Mapping[bytes, list[bytes]]) -> 
         raise ProtocolError(400, "bad_websocket_handshake")
 
 
+def _read_overrides(request: RequestHead, values: Mapping[bytes, list[bytes]]) -> None:
+    """Frameworks take another method from these fields, most of them with POST only (reference case 42).
+
+    With POST they are kept, for the clients that need them. With any other method they would only change what was
+    judged, a GET say, into something else.
+    """
+    if METHOD_OVERRIDES.isdisjoint(values):
+        return
+    if request.method == b"POST":
+        request.overrides_method = True
+    else:
+        request.lines = without(request.lines, METHOD_OVERRIDES)
+
+
 def _read_target(request: RequestHead) -> None:
     """Origin-form, `*` for OPTIONS, or absolute-form, whose authority replaces Host (RFC 9112 section 3.2.2)."""
     host = request.special.get(b"host", [None])[0]
-    if host is not None and not grammar.HOST.fullmatch(host):
+    if host is not None and not grammar.is_host(host):
         raise ProtocolError(400, "bad_host")
     if host is None and request.version == 1:
         raise ProtocolError(400, "missing_host")
@@ -300,7 +325,7 @@ def _read_target(request: RequestHead) -> None:
     if target.startswith(b"/") or (target == b"*" and request.method == b"OPTIONS"):
         return
     absolute = grammar.ABSOLUTE_FORM.fullmatch(target)
-    if not absolute or not grammar.HOST.fullmatch(absolute[1]):
+    if not absolute or not grammar.is_host(absolute[1]):
         raise ProtocolError(400, "bad_target")
     request.host = absolute[1]
     if request.method == b"OPTIONS" and not absolute[2]:

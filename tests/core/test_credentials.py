@@ -204,7 +204,6 @@ def test_more_bytes_than_any_browser_sends_are_ambiguous() -> None:
 
 def test_without_declared_cookies_no_cookie_is_read() -> None:
     assert Carriers().in_cookies([b"S=R"]) is NOTHING
-    assert not Carriers().reads_cookies
     assert not Carriers().reads_target
 
 

@@ -100,3 +100,28 @@ def test_no_repr_names_a_person_or_a_digest():
     assert "alice" not in repr(session)
     assert repr(bound) == "BoundSession(login_time=5, sid_time=5)"
     assert repr(DIGESTER) == f"<Digester key_id={DIGESTER.key_id}>"
+
+
+# -- several keys ----------------------------------------------------------------------------------------------------
+
+
+NEXT, BEFORE = Digester(b"next next next next"), Digester(b"before before before")
+CHANGING = Digester(b"next next next next", [b"before before before"])
+
+
+def test_a_session_is_the_same_under_every_accepted_key():
+    login = Session("https://idp.example", "legacy", "s", "alice", 1000)
+    now, then = CHANGING.bound(login), BEFORE.bound(login)
+    assert now == NEXT.bound(login)
+    assert now.is_same(then)
+    assert now.is_of_same_subject(then)
+    assert not NEXT.bound(login).is_same(then)
+
+
+def test_other_sessions_and_other_subjects_stay_others_under_every_key():
+    mine = CHANGING.bound(Session("https://idp.example", "legacy", "s", "alice", 1000))
+    for sid, sub in (("s2", "bob"), ("s2", None)):
+        for key in (NEXT, BEFORE):
+            other = key.bound(Session("https://idp.example", "legacy", sid, sub, 1000))
+            assert not mine.is_same(other)
+            assert not mine.is_of_same_subject(other)

@@ -58,7 +58,8 @@ def test_no_empty_cookie_header_is_left() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [b"X-Auth-Token", b"x-auth-token", b"X_Auth_Token", b"X-Auth_Token", b"X-Api-Key", b"x_api_key"]
+    "name",
+    [b"X-Auth-Token", b"x-auth-token", b"X_Auth_Token", b"X-Auth_Token", b"X.Auth.Token", b"X-Api-Key", b"x_api_key"],
 )
 def test_a_declared_header_is_taken_out_however_it_is_folded(name: bytes) -> None:
     """Reference cases 17 and 151."""

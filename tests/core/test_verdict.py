@@ -42,6 +42,12 @@ def session(
     return DIGESTER.bound(Session(ISSUER, CLIENT, sid, sub, login, auth))
 
 
+def after_the_change(login: int) -> BoundSession:
+    """Alice's session as a token proves it once another digest key is in use and the old one still accepted."""
+    digester = Digester(b"another digest key", [b"0123456789abcdef"])
+    return digester.bound(Session(ISSUER, CLIENT, "s-1", "alice", login))
+
+
 ALICE = session()
 OLD = session(NOW - MAX_AGE - CLOCK_SKEW_MS - 1)
 
@@ -171,11 +177,6 @@ def test_every_row_of_the_table(kind: str, state: State, policy: Policy, replica
     assert outcome(judged) == expected(row, state, policy, is_revoked=replica is ALL_REVOKED)
 
 
-def test_only_an_anonymous_request_is_anonymous() -> None:
-    assert ANONYMOUS.is_anonymous
-    assert [kind for kind, row in TABLE.items() if row.identity.is_anonymous] == ["anonymous"]
-
-
 def test_what_is_proven_dead_stays_dead_when_the_operator_chose_to_fail_open() -> None:
     """DESIGN promise 2."""
     judged = decide(Identity((ALICE,)), ALL_REVOKED.cutoff, State.BLIND, Policy(fail_open=True), NOW)
@@ -217,6 +218,11 @@ def test_a_denial_is_temporary_where_nothing_is_known_against_the_session(reason
         ("sid, refreshed, authenticated after", logout(LOGIN, sid="s-1"), session(LOGIN + 9, auth=LOGIN + 1), False),
         ("sid, token of before, authenticated later", logout(LOGIN, sid="s-1"), session(LOGIN, auth=LOGIN + 9), True),
         ("sub, refreshed, authenticated before", logout(LOGIN, sub="alice"), session(LOGIN + 1, auth=LOGIN), False),
+        # Revoked before the digest key changed, proven by a token after it.
+        ("sid, the key has changed", logout(LOGIN, sid="s-1"), after_the_change(LOGIN), True),
+        ("sub, the key has changed", logout(LOGIN, sub="alice"), after_the_change(LOGIN), True),
+        ("sid, the key has changed, login after", logout(LOGIN, sid="s-1"), after_the_change(LOGIN + 1), False),
+        ("another user, the key has changed", logout(LOGIN, sub="bob"), after_the_change(LOGIN), False),
     ],
 )
 def test_a_session_is_dead_iff_its_login_is_not_after_the_cut_off(

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.http1.chunked import MAX_LINE, MAX_TRAILERS, ChunkedDecoder, encode_chunk, encode_end
+from sidecar.http1.chunked import MAX_EXTENSIONS, MAX_LINE, MAX_TRAILERS, ChunkedDecoder, encode_chunk, encode_end
 from sidecar.http1.errors import ProtocolError
 
 Read = tuple[bytes, list[tuple[bytes, bytes]], bytes, bool]
@@ -149,6 +149,32 @@ def test_trailers_have_a_limit_in_all(size: int) -> None:
 def test_fields_that_frame_route_or_authenticate_are_no_trailers(name: bytes) -> None:
     """Reference case 11: dropped, and what stands beside them stays."""
     assert decode(b"0\r\nA: 1\r\n%b: x\r\nB: 2\r\n\r\n" % name)[1] == [(b"A", b"1"), (b"B", b"2")]
+
+
+@pytest.mark.parametrize("name", [b"Remote_User", b"OIDC_CLAIM_sub", b"X-Auth-Token", b"x.auth.token", b"If-Match"])
+def test_fields_that_identify_or_condition_are_no_trailers_either(name: bytes) -> None:
+    assert decode(b"0\r\n%b: x\r\n\r\n" % name)[1] == []
+
+
+@pytest.mark.parametrize(("name", "is_kept"), [(b"X-Hop", False), (b"x_hop", False), (b"X-Other", True)])
+def test_fields_that_are_dropped_from_the_head_are_dropped_from_the_trailers(name: bytes, is_kept: bool) -> None:
+    decoder = ChunkedDecoder(400, frozenset((b"x-hop",)))
+    decoder.feed(b"0\r\n%b: x\r\n\r\n" % name)
+    assert bool(decoder.trailers) is is_kept
+
+
+@pytest.mark.parametrize("spare", [0, -1])
+def test_extensions_have_a_limit_in_all(spare: int) -> None:
+    extension = b";" + b"a" * 1023
+    body = (b"1" + extension[:1024] + b"\r\nx\r\n") * (MAX_EXTENSIONS // 1023)
+    rest = MAX_EXTENSIONS - MAX_EXTENSIONS // 1023 * 1023 - spare
+    last = b"0;" + b"a" * rest + b"\r\n\r\n"
+    if spare:
+        with pytest.raises(ProtocolError) as caught:
+            decode(body + last)
+        assert caught.value.reason == "bad_chunk"
+    else:
+        assert decode(body + last)[3]
 
 
 def test_an_unfinished_body_is_not_done() -> None:

@@ -42,9 +42,6 @@ def about(address: bytes, proto: bytes = b"http", host: bytes = b"app.test", por
         (("fe80::1%eth0", 1, 0, 2), b"fe80::1", False),  # the zone means nothing to the app
         (("::ffff:10.1.2.3", 1, 0, 0), b"10.1.2.3", True),  # case 187: IPv4 on a dual-stack listener
         (("::ffff:203.0.113.9", 1, 0, 0), b"203.0.113.9", False),
-        ("", b"", True),  # a Unix socket
-        ("/run/app.sock", b"", True),
-        (None, b"", True),
     ],
 )
 def test_a_peer_is_shown_and_believed_by_its_address(address: object, shown: bytes, is_trusted: bool) -> None:
@@ -55,6 +52,24 @@ def test_a_peer_is_shown_and_believed_by_its_address(address: object, shown: byt
 
 def test_nobody_is_trusted_without_networks() -> None:
     assert not peer_of(("127.0.0.1", 1), []).is_trusted
+
+
+@pytest.mark.parametrize("address", ["", "/run/proxy.sock", b"", b"\0abstract"])
+@pytest.mark.parametrize("unix", [True, False])
+def test_a_peer_on_a_unix_socket_is_believed_if_the_operator_says_so(address: object, unix: bool) -> None:
+    peer = peer_of(address, NETWORKS, unix=unix)
+    assert (peer.address, peer.is_trusted) == (b"", unix)
+    assert told(peer, b"X-Forwarded-For: 1.2.3.4") == (about(b"1.2.3.4") if unix else about(b""))
+
+
+def test_a_peer_that_is_gone_is_not_believed() -> None:
+    """Its address is None; to believe in it would be to believe whoever resets at the right moment."""
+    assert not peer_of(None, NETWORKS, unix=True).is_trusted
+
+
+def test_a_doubted_peer_keeps_its_address_and_scheme_and_is_not_believed() -> None:
+    peer = peer_of(PROXY, NETWORKS, scheme=b"https").doubted()
+    assert told(peer, b"X-Forwarded-For: 1.2.3.4", b"X-Real-IP: 1.2.3.4") == about(b"10.1.2.3", b"https", port=b"443")
 
 
 @pytest.mark.parametrize(
@@ -102,7 +117,6 @@ def test_a_strangers_word_about_itself_does_not_reach_the_app(field: bytes) -> N
     [
         b"X-Forwarded-Prefix: /app",
         b"X-Forwarded-User: alice",
-        b"Forwarded: for=1.2.3.4;proto=https",
         b"X-Real-IP: 1.2.3.4",
         b"Remote-User: alice",
         b"SSL-Client-Cert: x",
@@ -139,8 +153,28 @@ def test_what_a_trusted_proxy_leaves_out_is_filled_in(fields: list[bytes], expec
 
 
 def test_a_unix_socket_adds_nothing_to_the_chain_of_the_proxy_behind_it() -> None:
-    peer = peer_of("", NETWORKS)
+    peer = peer_of("", NETWORKS, unix=True)
     assert told(peer, b"X-Forwarded-For: 1.2.3.4") == about(b"1.2.3.4")
+    assert told(peer, b"Forwarded: for=1.2.3.4") == [b"Forwarded: for=1.2.3.4", *about(b"")]
+
+
+@pytest.mark.parametrize(
+    ("address", "element"),
+    [
+        (PROXY, b"for=10.1.2.3"),
+        (("::ffff:10.1.2.3", 1, 0, 0), b"for=10.1.2.3"),
+        (("2001:DB8::1", 1, 0, 0), b'for="[2001:db8::1]"'),  # RFC 7239 section 6
+    ],
+)
+def test_a_trusted_proxys_forwarded_chain_is_continued(address: object, element: bytes) -> None:
+    """All lines of it in one, and only where there is one."""
+    peer = peer_of(address, NETWORKS)
+    lines = told(
+        peer, b"Forwarded: for=1.2.3.4;proto=https", b"A: 1", b'forwarded: for="[2001:db8::7]:80", for=5.6.7.8'
+    )
+    expected = b'Forwarded: for=1.2.3.4;proto=https, for="[2001:db8::7]:80", for=5.6.7.8, ' + element
+    assert lines == [b"A: 1", expected, *about(peer.address)]
+    assert told(peer, b"A: 1") == [b"A: 1", *about(peer.address)]
 
 
 def test_each_request_of_a_connection_is_told_its_own_host() -> None:

@@ -3,6 +3,7 @@
 import pytest
 
 from sidecar.http1.errors import ProtocolError
+from sidecar.http1.names import is_about_client
 from sidecar.http1.request import RequestHead, build_request, parse_request
 
 BAD_FIELD = "bad_header"
@@ -92,6 +93,9 @@ def refusal(*fields: bytes, line: bytes = b"POST / HTTP/1.1", host: bytes = b"Ho
         (17, [b"X_Real_IP: 10.0.0.1"], "ambiguous_field_name"),
         (17, [b"X_Original_URL: /admin"], "ambiguous_field_name"),
         (17, [b"X_REWRITE_URL: /admin"], "ambiguous_field_name"),
+        (17, [b"Content.Length: 42"], "ambiguous_field_name"),  # lighttpd and PHP fold more than `_`
+        (17, [b"X.Forwarded!For: 10.0.0.1"], "ambiguous_field_name"),
+        (17, [b"X_HTTP_Method_Override: DELETE"], "ambiguous_field_name"),
         (34, [b"Connection: close, Cookie"], "protected_field_nominated"),
         (34, [b"Connection: Host"], "protected_field_nominated"),
         (34, [b"Connection: authorization"], "protected_field_nominated"),
@@ -129,7 +133,10 @@ def test_what_two_parsers_read_differently_is_refused(case: int, fields: list[by
         (19, b"G\xffT / HTTP/1.1", (400, "bad_request_line")),
         (31, b"PRI * HTTP/2.0", (400, "bad_request_line")),
         (31, b"\x16\x03\x01\x02\x00\x01", (400, "bad_request_line")),
+        (31, b"PRI / HTTP/1.1", (405, "method_not_allowed")),
         (58, b"TRACE / HTTP/1.1", (405, "method_not_allowed")),
+        (58, b"tRaCe / HTTP/1.1", (405, "method_not_allowed")),  # for a server that does not care
+        (58, b"TRACK / HTTP/1.1", (405, "method_not_allowed")),
         (115, b"CONNECT evil.test:443 HTTP/1.1", (405, "method_not_allowed")),
         (121, b"GET http:/x HTTP/1.1", (400, "bad_target")),
         (121, b"GET http:// HTTP/1.1", (400, "bad_target")),
@@ -355,6 +362,63 @@ def test_host_and_cookies_are_found_in_any_order(cookies: tuple[bytes, ...], ord
 )
 def test_what_ends_here_does_not_reach_the_app(field: bytes) -> None:
     assert outgoing(parse(b"A: 1", field, b"B: 2")) == [b"GET / HTTP/1.1", b"Host: app.test", b"A: 1", b"B: 2"]
+
+
+@pytest.mark.parametrize("name", [b"X-HTTP-Method-Override", b"x-http-method", b"X-Method-Override"])
+def test_a_method_is_overridden_with_post_only_and_that_is_told(name: bytes) -> None:
+    """Reference case 42: behind a judged GET no DELETE is hidden; clients that send POST may mean something else."""
+    field = name + b": DELETE"
+    kept = post(field)
+    assert kept.overrides_method
+    assert outgoing(kept)[2:] == [field]
+    for method in (b"GET", b"HEAD", b"PUT", b"post", b"QUERY"):
+        for _ in range(2):
+            request = parse(b"A: 1", field, line=method + b" / HTTP/1.1")
+            assert not request.overrides_method
+            assert outgoing(request)[2:] == [b"A: 1"]
+    assert refusal(field, field) == (400, "repeated_field")
+
+
+def test_a_get_keeps_a_length_of_nothing() -> None:
+    assert outgoing(parse(b"Content-Length: 0"))[2:] == [b"Content-Length: 0"]
+
+
+def test_an_http_1_0_client_gets_no_trailers() -> None:
+    assert not parse(b"TE: trailers", line=b"GET / HTTP/1.0").accepts_trailers
+
+
+def test_what_is_nominated_is_told_for_the_trailers() -> None:
+    assert parse(b"Connection: X-Sum, close, Upgrade").nominated == {b"x-sum"}
+    assert parse().nominated == frozenset()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"X-Forwarded-User",
+        b"Remote-User",
+        b"X-Auth-Request-Email",
+        b"X-Auth-User",
+        b"SSL-Client-S-DN",
+        b"OIDC_CLAIM_sub",
+        b"Client-Cert",
+        b"X-Real-IP",
+        b"True-Client-IP",
+        b"X-MS-CLIENT-PRINCIPAL",
+    ],
+)
+def test_a_word_about_the_client_is_kept_apart_for_whoever_knows_the_peer(name: bytes) -> None:
+    """Reference case 43: who is believed is not decided here, so nothing is remembered for every peer either."""
+    for _ in range(2):
+        request = parse(name + b": admin")
+        assert request.special[name.lower()] == [b"admin"]
+        assert request.block is None
+    assert is_about_client(name.lower())
+
+
+@pytest.mark.parametrize("name", [b"x-auth-token", b"x-auth-key", b"authorization", b"x-requested-with", b"x-user-id"])
+def test_what_clients_send_of_themselves_is_no_word_about_them(name: bytes) -> None:
+    assert not is_about_client(name)
 
 
 def test_nominated_fields_do_not_reach_the_app() -> None:

@@ -39,6 +39,10 @@ def outgoing(response: ResponseHead, framing: bytes = b"", *, keep_alive: bool =
         (3, b"HTTP/1.1 200 OK", [b"Content-Length: 010"], "bad_upstream_framing"),
         (3, b"HTTP/1.1 200 OK", [b"Content-Length:"], "bad_upstream_framing"),
         (3, b"HTTP/1.1 204 No Content", [b"Content-Length: x"], "bad_upstream_framing"),
+        (6, b"HTTP/1.1 103 Early Hints", [b"Content-Length: 5"], "bad_upstream_framing"),
+        (6, b"HTTP/1.1 101 Switching Protocols", [b"Content-Length: 5"], "bad_upstream_framing"),
+        (17, b"HTTP/1.1 200 OK", [b"Content_Length: 5"], "bad_upstream_framing"),
+        (17, b"HTTP/1.1 200 OK", [b"transfer.encoding: chunked"], "bad_upstream_framing"),
         (13, b"HTTP/1.1 200 OK", [b"X: a\x00"], "bad_header"),
         (13, b"HTTP/1.1 200 OK", [b"X: a\rSet-Cookie: S=1"], "bad_header"),
         (13, b"HTTP/1.1 200 OK", [b"X: a\nSet-Cookie: S=1"], "bad_header"),
@@ -124,6 +128,25 @@ def test_the_framing_is_read_and_left_to_the_exchange(field: bytes, length: int 
 
 
 @pytest.mark.parametrize(
+    ("line", "length", "keeps"),
+    [
+        (b"HTTP/1.1 204 No Content", b"5", False),
+        (b"HTTP/1.1 204 No Content", b"0", True),
+        (b"HTTP/1.1 304 Not Modified", b"5", True),  # of the page that is not sent (RFC 9110 section 8.6)
+        (b"HTTP/1.1 103 Early Hints", b"0", True),
+        (b"HTTP/1.1 200 OK", b"5", True),
+    ],
+)
+def test_after_an_answer_whose_content_may_still_come_the_connection_is_not_used_again(
+    line: bytes, length: bytes, keeps: bool
+) -> None:
+    """Reference cases 26 and 53: a 204 has no content, but an app that announces some may send it."""
+    response = parse(b"Content-Length: " + length, line=line)
+    assert response.keep_alive is keeps
+    assert outgoing(response) == [line]
+
+
+@pytest.mark.parametrize(
     "field",
     [b"Connection: keep-alive", b"Keep-Alive: timeout=5", b"Proxy-Connection: close", b"Upgrade: h2c", b"TE: x"],
 )
@@ -135,6 +158,7 @@ def test_nominated_fields_are_removed_but_never_protected_ones() -> None:
     """Reference cases 33 and 34: an app cannot make the proxy drop a cookie by accident."""
     response = parse(b"Connection: X-Hop, set-cookie ,close", b"Set-Cookie: S=1", b"X-Hop: 1", b"connection: date,y")
     assert outgoing(response, keep_alive=False)[1:] == [b"Set-Cookie: S=1", b"Connection: close"]
+    assert response.nominated == {b"x-hop", b"y"}
     assert not response.keep_alive
 
 
