@@ -2,8 +2,9 @@
 
 `cached` is asked for every request and never waits. `find` reads the store, once for all who ask at the same time. A
 binding, once made, is true for as long as the credential lives, so hits are kept (least recently used go first) and
-checked against the store now and then, because another replica may have bound the same cookie to a later login. What
-the store has forgotten or cannot say meanwhile does not undo what is known here.
+checked against the store now and then, because another replica may have bound the same cookie to a later login. That
+happens behind the request's back while the binding is in use, and not at all while the store is known to be away: a
+hung store must not slow a request whose binding is known. What the store has forgotten does not undo what is known.
 
 A miss is worth little (the binding may be made at this moment elsewhere) and costs a stranger nothing: it is remembered
 for a second, in a map of its own, and the reads that strangers can cause are bounded. Credentials are digests.
@@ -12,7 +13,7 @@ for a second, in a map of its own, and the reads that strangers can cause are bo
 import asyncio
 import enum
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Literal, Protocol
 
 from sidecar import metrics
@@ -69,6 +70,7 @@ class Directory:
         capacity: int = 65_536,
         recheck_s: float = 60.0,
         read_s: float = READ_S,
+        is_store_well: Callable[[], bool] = lambda: True,
     ) -> None:
         """`ttl_s` is how long a binding is kept, `clock` is boot time."""
         self._store = store
@@ -78,6 +80,7 @@ class Directory:
         self._crowded = capacity // 2  # below it nothing is forgotten soon, and the order of use is not worth keeping
         self._recheck_s = recheck_s
         self._read_s = read_s
+        self._is_store_well = is_store_well
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
         self._misses: OrderedDict[bytes, float] = OrderedDict()
         self._by_session = _Groups()
@@ -91,22 +94,35 @@ class Directory:
         if known is not None:
             if len(self._known) > self._crowded:
                 self._known.move_to_end(credential)
-            return known.session if now < known.checked + self._recheck_s else UNKNOWN
+            return known.session if now < known.checked + self._recheck_s else self._due(credential, known, now)
         if now < self._misses.get(credential, 0.0):
             return None
         return UNKNOWN
 
-    async def find(self, credential: bytes, *, max_age_s: float | None = None) -> BoundSession | None:
+    def _due(self, credential: bytes, known: _Known, now: float) -> BoundSession | Literal[Unknown.UNKNOWN]:
+        """The store has not been asked for long. One that was idle is worth waiting for, where there is hope."""
+        if not self._is_store_well():
+            return known.session  # `find` would end there as well, after the time-out of a store that hangs
+        if now >= known.checked + 2 * self._recheck_s:
+            return UNKNOWN
+        if credential not in self._reads and len(self._reads) < READS_WAITING:
+            self._begin_read(credential)
+        return known.session
+
+    async def find(
+        self, credential: bytes, *, others: Sequence[bytes] = (), max_age_s: float | None = None
+    ) -> BoundSession | None:
         """The session of a credential; raises StoreError when nothing is known and the store cannot say.
 
         Before a denial, ask again with a small `max_age_s`: a new login may have taken over the credential elsewhere.
+        `others` are digests of the same credential under other accepted keys.
         """
         known = self._known.get(credential)
         max_age_s = self._recheck_s if max_age_s is None else max_age_s
         if known is not None and self._clock() < known.checked + max_age_s:
             return known.session
         try:
-            found = await self._read_once(credential)
+            found = await self._read_once(credential, others)
         except StoreError:
             if known is None:
                 raise
@@ -144,20 +160,26 @@ class Directory:
             read.cancel()
         await asyncio.gather(*reads, return_exceptions=True)
 
-    async def _read_once(self, credential: bytes) -> BoundSession | None:
+    async def _read_once(self, credential: bytes, others: Sequence[bytes]) -> BoundSession | None:
         read = self._reads.get(credential)
         if read is None:
             if len(self._reads) >= READS_WAITING:
                 raise StoreError("store_busy", "too many unknown credentials at once")
-            read = self._reads[credential] = asyncio.create_task(self._read(credential))
-            read.add_done_callback(lambda task: self._read_ended(credential, task))
+            read = self._begin_read(credential, others)
         return await asyncio.shield(read)  # one client that goes away must not take the answer from the others
 
-    async def _read(self, credential: bytes) -> BoundSession | None:
+    def _begin_read(self, credential: bytes, others: Sequence[bytes] = ()) -> asyncio.Task[BoundSession | None]:
+        read = self._reads[credential] = asyncio.create_task(self._read(credential, others))
+        read.add_done_callback(lambda task: self._read_ended(credential, task))
+        return read
+
+    async def _read(self, credential: bytes, others: Sequence[bytes]) -> BoundSession | None:
         try:
             async with asyncio.timeout(self._read_s), self._slots:
                 asked = self._clock()
                 found = await self._store.get_binding(credential)
+                for other in others if found is None else ():
+                    found = found or await self._store.get_binding(other)
         except TimeoutError:
             raise StoreError("store_busy", "the store is behind with its answers") from None
         if self._reads.get(credential) is asyncio.current_task():

@@ -5,54 +5,38 @@ then relay. Bodies flow both ways with back-pressure and are never collected. Wh
 the client's connection is aborted: a broken answer is never presented as a complete one (DESIGN promise 5).
 """
 
-import asyncio
-from collections.abc import Awaitable
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Sequence
+from random import Random
 
-from sidecar import clock, metrics
-from sidecar.core.denial import Answer
+from sidecar import clock
 from sidecar.core.verdict import Permit
 from sidecar.http1.chunked import encode_chunk, encode_end
 from sidecar.http1.errors import ProtocolError
-from sidecar.http1.request import RequestHead
 from sidecar.http1.response import ResponseHead, build_response, has_no_body
-from sidecar.proxy import access_log
+from sidecar.http1.trace import with_trace
+from sidecar.proxy.ending import Ending
 from sidecar.proxy.errors import UpstreamError
 from sidecar.proxy.judgement import Judgement, Review
+from sidecar.proxy.pinning import authenticates_connection, challenges_connection
 from sidecar.proxy.pool import Pool
-from sidecar.proxy.refusal import refusal
 from sidecar.proxy.upstream import Mode, Upstream
-
-if TYPE_CHECKING:
-    from sidecar.proxy.downstream import Downstream
-    from sidecar.proxy.plane import Plane
 
 _REPEATABLE = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))  # idempotent, RFC 9110 section 9.2.2
 
+_draw = Random().getrandbits  # noqa: S311 - of trace ids, which are no secrets; the system's costs ten times as much
 
-class Exchange:
+
+class Exchange(Ending):
     """Lives from the end of a request head to the end of the response. Class attributes are defaults."""
 
-    _judgement: Judgement | None = None
-    _task: asyncio.Task[None] | None = None
     _pool: Pool | None = None
-    _upstream: Upstream | None = None
     _head_out = b""
     _chunks_out = False
     _retried = False
-    _status = 0
-    _digests: tuple[bytes, ...] = ()  # under which the exchange is registered as a live stream
-    _is_abandoned = False  # the client is gone; the login goes on
-    is_streaming = False  # the response head is out
-    is_over = False
-    wait_since = 0.0  # when the wait for the response began; 0 while nobody waits
-
-    def __init__(self, downstream: "Downstream", plane: "Plane", request: RequestHead) -> None:
-        self._downstream = downstream
-        self._plane = plane
-        self.request = request
-        self.request_done = not request.has_body
-        self._started = clock.boot()
+    _sent_at = 0.0
+    _missing: int | None = None  # of the answer, at the last tick
+    _moved_at = 0.0
+    _counts = False  # whether somebody wants to know how much content there was
 
     # -- verdict -------------------------------------------------------------------------------------------------
 
@@ -91,16 +75,28 @@ class Exchange:
         if not request.host:
             request.host = pool.address.authority
         try:
+            if self._plane.creates_trace:
+                self._trace()
             self._head_out = self._downstream.peer.head(request)
         except ProtocolError as error:
             self._refuse(error.status, error.reason)
             return
         is_repeatable = self.request_done and request.method in _REPEATABLE
-        upstream = pool.get_idle(self._started, must_be_open=not is_repeatable)
+        if self._downstream.pinned is not None and pool is self._plane.app:
+            upstream = self._downstream.pinned.get()
+        else:
+            upstream = pool.get_idle(self._started, must_be_open=not is_repeatable)
         if upstream is None:
             self._later(self._open(pool))
         else:
-            self._send(upstream)
+            self._send(upstream, self._started)
+
+    def _trace(self) -> None:
+        """Have the app hear of a trace; where the request names a valid one, it goes on as it is."""
+        lines = with_trace(self.request, _draw)
+        if lines is not self.request.lines:
+            self.request.lines = lines
+            self.request.block = None  # it is not that block any more
 
     async def _open(self, pool: Pool) -> None:
         try:
@@ -114,13 +110,16 @@ class Exchange:
         judgement = self._judgement
         answer = self._plane.gate.reconsider(self.request, judgement) if judgement is not None else None
         if answer is None:
-            self._send(upstream)
+            self._send(upstream, clock.boot())
         else:
             upstream.finish(clock.boot(), reusable=True)
             self._answer(answer)
 
-    def _send(self, upstream: Upstream) -> None:
+    def _send(self, upstream: Upstream, now: float) -> None:
         self._upstream = upstream
+        self._sent_at = now
+        if self.request.special and authenticates_connection(self.request):
+            self._downstream.pin(upstream)
         upstream.send(self, self._head_out)
         if self.request_done:
             self.wait_since = self._plane.now
@@ -138,13 +137,13 @@ class Exchange:
         if pieces:
             upstream.transport.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
 
-    def request_end(self, trailers: list[tuple[bytes, bytes]]) -> None:
+    def request_end(self, trailers: Sequence[tuple[bytes, bytes]]) -> None:
         """The request is complete."""
         self.request_done = True
         if self._upstream is not None and self._upstream.mode is Mode.HEAD:  # else it has answered early
             self.wait_since = self._plane.now
         if self.request.chunked and self._upstream is not None and not self._upstream.transport.is_closing():
-            self._upstream.transport.write(encode_end(trailers))
+            self._upstream.transport.write(encode_end(list(trailers)))
 
     @property
     def upstream(self) -> Upstream | None:
@@ -176,13 +175,17 @@ class Exchange:
 
     def response_head(self, response: ResponseHead) -> None:
         """The final response head: judged again before anything of it goes out."""
+        now = clock.boot()
         self.wait_since = 0.0
+        self._upstream_s = now - self._sent_at
+        if response.status == 401 and self._upstream is not None and challenges_connection(response):
+            self._downstream.pin(self._upstream)
         judgement = self._judgement
         if judgement is None:
             return
         review = self._plane.gate.review(self.request, judgement, response)
         if review is None and not self._is_abandoned:
-            self._release(response, response.lines)
+            self._release(response, response.lines, now)
         elif review is None:
             self._end_abandoned()
         elif isinstance(review, Review):
@@ -204,14 +207,9 @@ class Exchange:
             self._drop_upstream()  # nothing of the app's answer gets out
             self._answer(review.answer)
         else:
-            self._release(response, response.lines if review.lines is None else review.lines)
+            self._release(response, response.lines if review.lines is None else review.lines, clock.boot())
 
-    def _end_abandoned(self) -> None:
-        """What there was to learn has been learned, and nobody is there to have the answer."""
-        self._drop_upstream()
-        self._close_books(clock.boot())
-
-    def _release(self, response: ResponseHead, lines: list[bytes]) -> None:
+    def _release(self, response: ResponseHead, lines: list[bytes], now: float) -> None:
         upstream, request = self._upstream, self.request
         if upstream is None:
             return
@@ -231,13 +229,18 @@ class Exchange:
         self._status = response.status
         self.is_streaming = True
         self._downstream.keep_alive = keep_alive
+        if self._counts:
+            self._count(pieces)
         if done:
             ends = self._encoded_end(upstream) if self._chunks_out else ()
             is_one = len(pieces) == 1 and not ends  # nearly every answer; a sum is cheaper than a join
             self._downstream.write(head + pieces[0] if is_one else b"".join((head, *self._encode(pieces), *ends)))
-            self._finish()
+            self._finish(now)
         else:
             self._watch()
+            if response.content_length is None and _is_event_stream(response):
+                upstream.set_apart()
+                self._ends_with_connection = not self._chunks_out
             self._downstream.write(b"".join((head, *self._encode(pieces))))
             self._downstream.resume_upstream(upstream)
 
@@ -258,7 +261,10 @@ class Exchange:
         if out:
             self._downstream.write(out[0] if len(out) == 1 else b"".join(out))
         if done:
-            self._finish()
+            self._finish(clock.boot())
+
+    def _count(self, pieces: list[bytes]) -> None:
+        """Content of the response that goes out now; for who counts."""
 
     def _encode(self, pieces: list[bytes]) -> list[bytes]:
         return [encode_chunk(piece) for piece in pieces] if self._chunks_out else pieces
@@ -281,33 +287,21 @@ class Exchange:
         self._status = 101
         self.is_streaming = True
         self._watch()
-        self._upstream = None  # the downstream owns it now
-        self._downstream.begin_tunnel(upstream, head)
+        self._upstream = None  # the tunnel owns it now
+        self._tunnel = self._downstream.begin_tunnel(self, upstream, head)
 
-    # -- ends ----------------------------------------------------------------------------------------------------
-
-    def _finish(self) -> None:
-        upstream, self._upstream = self._upstream, None
-        now = clock.boot()
-        if upstream is not None:
-            upstream.finish(now, reusable=self.request_done)
-        self._close_books(now)
-        self._downstream.exchange_done()
+    # -- a connection that was closed -----------------------------------------------------------------------------
 
     def upstream_lost(self) -> None:
         """The app closed the connection."""
         if self._may_retry():
             self._retried = True
+            self._plane.stats.upstream_retries += 1
             self._upstream = None
             if self._pool is not None:
                 self._later(self._open(self._pool))
             return
         self.upstream_broken("upstream_closed")
-
-    def upstream_broken(self, reason: str) -> None:
-        """The app's answer cannot be used, or broke off."""
-        self._upstream = None
-        self._upstream_failed(502, reason)
 
     def _may_retry(self) -> bool:
         """Once, when the connection was old, no byte of an answer came and the request can be repeated."""
@@ -322,119 +316,17 @@ class Exchange:
             and self.request.method in _REPEATABLE
         )
 
-    def _upstream_failed(self, status: int, reason: str) -> None:
-        self._plane.stats.upstream_errors[reason] += 1
-        self._drop_upstream()
-        if self.is_streaming:
-            self._downstream.abort()
-        else:
-            self._refuse(status, reason)
-
-    def client_broke(self, status: int, reason: str) -> None:
-        """The request's body is malformed or does not come. The app must never take it for complete (case 10)."""
-        self._drop_upstream()
-        if self.is_streaming:
-            self._downstream.abort()
-        else:
-            self._refuse(status, reason)
-
-    def failed(self) -> None:
-        """A fault of ours. Nothing more of this exchange reaches either side."""
-        if self.is_over:
+    def tick(self, now: float) -> None:
+        """Called a few times a second while an answer is awaited or flows: an app may stall as well (decision 012)."""
+        upstream = self._upstream
+        if not self.is_streaming or upstream is None or self._plane.stall_timeout is None:
             return
-        self._drop_upstream()
-        if self.is_streaming:
-            self._downstream.abort()
-        else:
-            self._refuse(500, "internal_error")
+        missing = upstream.missing
+        if missing is None or missing != self._missing or upstream.is_paused:
+            self._missing, self._moved_at = missing, now
+        elif now - self._moved_at > self._plane.stall_timeout:
+            self._upstream_failed(504, "upstream_stalled")
 
-    def response_timed_out(self) -> None:
-        """The app took longer than `response_timeout`."""
-        self._upstream_failed(504, "upstream_timeout")
 
-    def client_gone(self) -> None:
-        """The client closed the connection: nobody waits for this answer any more (reference case 66)."""
-        if self.is_over or self._is_abandoned:
-            return
-        self._status = self._status if self.is_streaming else 499
-        if self._is_login_at_app():
-            self._is_abandoned = True
-            asyncio.get_running_loop().call_later(self._plane.response_timeout, self._cancel)
-        else:
-            self._cancel()
-
-    def _is_login_at_app(self) -> bool:
-        """Whether the app works on a callback. It goes on when we hang up, and logs in the cookie that the client has.
-
-        So what the answer teaches is awaited: else a client could shed the logout by not waiting for the answer.
-        """
-        login = self._judgement.login if self._judgement is not None else None
-        return login is not None and self._upstream is not None and self.request_done and not self.is_streaming
-
-    def cut(self) -> None:
-        """The session was revoked while bytes were flowing."""
-        metrics.streams_cut.inc()
-        self._cancel()
-        self._downstream.abort()
-
-    def _cancel(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            self._task = None
-        self._drop_upstream()
-        self._close_books(clock.boot())
-
-    def _drop_upstream(self) -> None:
-        upstream, self._upstream = self._upstream, None
-        if upstream is not None:
-            upstream.abort()
-
-    def _refuse(self, status: int, reason: str) -> None:
-        self._answer(refusal(status, reason))
-
-    def _answer(self, answer: Answer | None) -> None:
-        """An answer of our own. The rest of the request is drained by the downstream, or the connection closes."""
-        if answer is None:
-            raise TypeError("a request without a permit needs an answer")
-        self._status = answer.status
-        self._drop_upstream()
-        self._close_books(clock.boot())
-        self._downstream.answer(self, answer)
-
-    def _close_books(self, now: float) -> None:
-        if self.is_over:
-            return
-        self.is_over = True
-        if self._digests:
-            self._unwatch()
-        judgement = self._judgement
-        if judgement is not None and judgement.login is not None:
-            judgement.login.end()
-        plane, seconds = self._plane, now - self._started
-        plane.stats.count(self.request.method, self._status, seconds)
-        if plane.logs_access:
-            decision = judgement.decision if judgement is not None else "none"
-            peer = self._downstream.peer.address
-            access_log.write(self.request, peer=peer, status=self._status, decision=decision, seconds=seconds)
-
-    # -- live streams --------------------------------------------------------------------------------------------
-
-    def _watch(self) -> None:
-        if self._judgement is None or not self._judgement.is_reviewed:
-            return
-        self._unwatch()  # an upload is watched already; a login may have named another session since
-        self._digests = self._plane.gate.digests_of(self._judgement)
-        self._plane.live.add(self, self._digests, self._recheck)
-
-    def _unwatch(self) -> None:
-        if self._digests:
-            self._plane.live.discard(self, self._digests)
-            self._digests = ()
-
-    def _recheck(self) -> None:
-        if self._judgement is not None and self._plane.gate.is_revoked(self._judgement):
-            self.cut()
-
-    def _later(self, work: "Awaitable[None]") -> None:
-        """Run the slow half of a step as this exchange's one task; it ends with the exchange."""
-        self._task = self._plane.spawn(work, self)
+def _is_event_stream(response: ResponseHead) -> bool:
+    return any(line[:31].lower() == b"content-type: text/event-stream" for line in response.lines)

@@ -7,7 +7,7 @@ what travels with a verified token for the first time, because dropping the toke
 
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sidecar.bindings.carrier import AmbiguousToken, assemble, from_header
@@ -16,6 +16,7 @@ from sidecar.bindings.token import NEEDS_KEYS, UNDECIDED, BadToken, TokenBinder
 from sidecar.core.credentials import MAX_PAIRS, NOTHING, Carriers, Reading, merged, pairs
 from sidecar.core.identity import BoundSession, Digester, Session
 from sidecar.core.verdict import ANONYMOUS, Identity
+from sidecar.field_names import fold
 from sidecar.http1.fields import parse_line
 from sidecar.http1.request import RequestHead
 from sidecar.stores.interface import StoreError
@@ -42,6 +43,7 @@ class Presented:
     credentials: tuple[bytes, ...]  # digests
     tokens: tuple[tuple[TokenBinder, bytes], ...] = field(repr=False)
     is_ambiguous: bool
+    others: Mapping[bytes, tuple[bytes, ...]] = field(default_factory=dict)  # the same digests under other keys
 
 
 _NOTHING_PRESENTED = Presented((), (), is_ambiguous=False)
@@ -68,7 +70,7 @@ class Identifier:
         self._bound = functools.lru_cache(16_384)(digester.bound)
         self._lines: dict[bytes, Presented] = {}
         self._mark = object()  # of what was made with the present key; heads are remembered longer than that
-        self.token_headers = frozenset(token.header.replace(b"_", b"-") for token in tokens if token.header)
+        self.token_headers = frozenset(fold(token.header) for token in tokens if token.header)
         self._reads_target = carriers.reads_target
         self._reads_headers = bool(carriers.headers) or any(token.header for token in tokens)
 
@@ -88,19 +90,20 @@ class Identifier:
                 return Identity(has_bad_token=True)
             if isinstance(read, Session):
                 sessions.append(self._bound(read))
-        return self._bound_now(sessions, presented.credentials, now)
+        return self._bound_now(sessions, presented, now)
 
-    def _bound_now(self, sessions: list[BoundSession], credentials: tuple[bytes, ...], now: float) -> Identity | None:
+    def _bound_now(self, sessions: list[BoundSession], presented: Presented, now: float) -> Identity | None:
         bound: list[tuple[bytes, BoundSession]] = []
         unbound: list[bytes] = []
-        for credential in credentials:
+        for credential in presented.credentials:
             known = self._directory.cached(credential, now)
             if known is UNKNOWN:
                 return None
+            named = self._last_revoked(credential, presented)
             if known is None:
-                unbound.append(credential)
+                unbound.append(named)
             else:
-                bound.append((credential, known))
+                bound.append((named, known))
         if sessions and (unbound or _outdated(sessions, bound)):
             return None  # something to write down
         return _identity(sessions, bound, unbound)
@@ -118,8 +121,8 @@ class Identifier:
         return (credential, session) if isinstance(session, BoundSession) else None
 
     def _single(self, presented: Presented) -> bytes:
-        is_single = len(presented.credentials) == 1 and not presented.tokens and not presented.is_ambiguous
-        return presented.credentials[0] if is_single else b""
+        is_plain = not (presented.tokens or presented.is_ambiguous or presented.others)
+        return presented.credentials[0] if is_plain and len(presented.credentials) == 1 else b""
 
     async def later(self, request: RequestHead, *, recheck: bool = False) -> Identity:
         """The identity, asking store and provider where that is needed. `recheck`: nothing older than a second."""
@@ -138,8 +141,8 @@ class Identifier:
             if isinstance(read, Session):
                 sessions.append(self._bound(read))
         try:
-            bound, unbound = await self._find(presented.credentials, recheck=recheck)
-            bound, unbound = await self._bind_companions(sessions, bound, unbound)
+            bound, unbound = await self._find(presented, recheck=recheck)
+            bound, unbound = await self._bind_companions(sessions, bound, unbound, presented)
         except StoreError:
             return Identity(tuple(sessions), unbound=presented.credentials, is_store_silent=True)
         return _identity(sessions, bound, unbound)
@@ -164,6 +167,7 @@ class Identifier:
             tuple(dict.fromkeys(digest for part in found for digest in part.credentials)),
             tuple(dict.fromkeys(token for part in found for token in part.tokens)),
             any(part.is_ambiguous for part in found),
+            {credential: others for part in found for credential, others in part.others.items()},
         )
 
     def forget(self) -> None:
@@ -244,25 +248,39 @@ class Identifier:
         tokens = tuple(tokens)
         if reading is NOTHING and not tokens:
             return _NOTHING_PRESENTED
-        return Presented(tuple(map(self.digest, reading.values)), tokens, reading.is_ambiguous)
+        keys = self._digester.others
+        others = {self.digest(value): tuple(key.credential(value) for key in keys) for value in reading.values if keys}
+        return Presented(tuple(map(self.digest, reading.values)), tokens, reading.is_ambiguous, others)
+
+    def _last_revoked(self, credential: bytes, presented: Presented) -> bytes:
+        """The digest of a credential that was revoked last: under another key perhaps, before the key changed."""
+        others = presented.others.get(credential)
+        return max((credential, *others), key=lambda digest: self._cutoff(digest) or 0) if others else credential
 
     # -- asking --------------------------------------------------------------------------------------------------
 
     async def _find(
-        self, credentials: tuple[bytes, ...], *, recheck: bool
+        self, presented: Presented, *, recheck: bool
     ) -> tuple[list[tuple[bytes, BoundSession]], list[bytes]]:
         bound: list[tuple[bytes, BoundSession]] = []
         unbound: list[bytes] = []
-        for credential in credentials:
-            session = await self._directory.find(credential, max_age_s=_FRESH_ENOUGH_S if recheck else None)
+        max_age_s = _FRESH_ENOUGH_S if recheck else None
+        for credential in presented.credentials:
+            others = presented.others.get(credential, ())
+            session = await self._directory.find(credential, others=others, max_age_s=max_age_s)
+            named = self._last_revoked(credential, presented)
             if session is None:
-                unbound.append(credential)
+                unbound.append(named)
             else:
-                bound.append((credential, session))
+                bound.append((named, session))
         return bound, unbound
 
     async def _bind_companions(
-        self, sessions: list[BoundSession], bound: list[tuple[bytes, BoundSession]], unbound: list[bytes]
+        self,
+        sessions: list[BoundSession],
+        bound: list[tuple[bytes, BoundSession]],
+        unbound: list[bytes],
+        presented: Presented,
     ) -> tuple[list[tuple[bytes, BoundSession]], list[bytes]]:
         """Write down what travels with a verified token: credentials that nobody knows, or know an older login.
 
@@ -279,7 +297,7 @@ class Identifier:
         updated = [(credential, newest) for credential in ownerless]
         for credential, session in bound:
             if _is_later_login(newest, session):
-                await self._directory.bind(credential, newest, binder="token")
+                await self._directory.bind(_own_digest(credential, presented), newest, binder="token")
                 updated.append((credential, newest))
             else:
                 updated.append((credential, session))
@@ -297,15 +315,20 @@ def _outdated(sessions: list[BoundSession], bound: list[tuple[bytes, BoundSessio
     return any(_is_later_login(newest, session) for _, session in bound)
 
 
+def _own_digest(named: bytes, presented: Presented) -> bytes:
+    """A credential's digest under our own key, whichever key it was named by."""
+    return next((credential for credential, others in presented.others.items() if named in others), named)
+
+
 def _is_later_login(new: BoundSession, old: BoundSession) -> bool:
     """Another login of the same person. A refreshed token of the same sid is not: it keeps the first login time."""
-    return new.own != old.own and new.sub is not None and new.sub == old.sub and new.login_time > old.login_time
+    return not new.is_same(old) and new.is_of_same_subject(old) and new.login_time > old.login_time
 
 
 def _values(request: RequestHead, name: bytes) -> list[bytes]:
     """A field's values, under the spellings that CGI-like servers fold together as well (reference case 17)."""
-    folded = name.replace(b"_", b"-")
-    return [value for key, value in map(parse_line, request.lines) if key.replace(b"_", b"-") == folded]
+    folded = fold(name)
+    return [value for key, value in map(parse_line, request.lines) if fold(key) == folded]
 
 
 def _is_chunk(name: bytes, base: bytes) -> bool:

@@ -37,7 +37,7 @@ class Judgement:
     is_logout_path = False
     decision = "allow"  # or the reason of a denial, for the access log
     expired_cookies: tuple[bytes, ...] = ()  # Set-Cookie values to add when the request was stripped
-    session: BoundSession | None = None  # what new cookies inherit
+    session: BoundSession | None = None  # what new cookies inherit; of a denied request, whom it met
 
     def __init__(self, permit: Permit | None, rule: Rule) -> None:
         self.permit = permit

@@ -111,7 +111,7 @@ class Teacher:
 
 
 def _is_of_another(identity: Identity, session: BoundSession | None) -> bool:
-    return session is None or any(bound.own != session.own for _, bound in identity.bound)
+    return session is None or not all(session.is_same(bound) for _, bound in identity.bound)
 
 
 def _cookies_set(lines: Iterable[bytes]) -> list[SetCookie]:

@@ -2,19 +2,25 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sidecar import clock, log
+from sidecar.proxy.access_log import AccessLog
+from sidecar.proxy.connections import Connection, Connections
+from sidecar.proxy.ending import Ending
+from sidecar.proxy.exchange import Exchange
 from sidecar.proxy.gate import Gate
-from sidecar.proxy.limits import TICK, Limits
+from sidecar.proxy.limits import CUT_GRACE, TICK, Limits
 from sidecar.proxy.live import LiveStreams
+from sidecar.proxy.logged import LoggedExchange
 from sidecar.proxy.pool import Pool
 from sidecar.proxy.stats import Stats
 
 if TYPE_CHECKING:
+    from sidecar.http1.request import RequestHead
     from sidecar.proxy.downstream import Downstream
-    from sidecar.proxy.exchange import Exchange
 
 _logger = logging.getLogger(__name__)
 
@@ -33,7 +39,9 @@ class Plane:
         limits: Limits,
         response_timeout: float,
         tunnel_idle_timeout: float | None = None,
-        logs_access: bool = False,
+        stall_timeout: float | None = None,
+        access_log: AccessLog | None = None,
+        creates_trace: bool = False,
     ) -> None:
         self.gate = gate
         self.app = app
@@ -43,14 +51,20 @@ class Plane:
         self.limits = limits
         self.response_timeout = response_timeout
         self.tunnel_idle_timeout = tunnel_idle_timeout
-        self.logs_access = logs_access
-        self.connections: set[Downstream] = set()
+        self.stall_timeout = stall_timeout
+        self.creates_trace = creates_trace
+        # Chosen once: an exchange that counts costs, and one that does not must not ask.
+        self.new_exchange: Callable[[Downstream, Plane, RequestHead], Exchange] = (
+            Exchange if access_log is None else partial(LoggedExchange, access_log=access_log)
+        )
+        self.connections = Connections(most=limits.connections, most_a_peer=limits.connections_per_peer)
         self.is_draining = False  # answers say `Connection: close`
         self.is_closing = False  # idle connections are closed
         self.now = clock.boot()  # as of the last tick: good enough for time-outs, and free
         self._tasks: set[asyncio.Task[None]] = set()
         stats.connections = self.connections.__len__
         stats.pool = lambda: app.counts
+        stats.buffered = self._buffered
 
     def start(self) -> None:
         """Begin to look at time-outs."""
@@ -59,37 +73,48 @@ class Plane:
         task.add_done_callback(self._tasks.discard)
 
     async def finish(self, timeout: float) -> None:  # noqa: ASYNC109 - a deadline for others, not for this call
-        """No new connections come: close idle ones, wait until the others are done, at most `timeout` seconds."""
+        """No new connections come: close idle ones, wait for the others at most `timeout` seconds, cut the rest."""
         self.is_closing = True
+        await self._until_all_are_gone(timeout)
+        for connection in self.connections:
+            connection.cut()
+        await self._until_all_are_gone(CUT_GRACE)
+
+    async def _until_all_are_gone(self, timeout: float) -> None:  # noqa: ASYNC109 - see `finish`
         deadline = clock.boot() + timeout
         while self.connections and clock.boot() < deadline:  # noqa: ASYNC110 - bounded, and only at the end
             await asyncio.sleep(TICK / 5)  # connections end in many ways; looking beats telling
 
     async def _sweep(self) -> None:
         while True:
+            before = clock.boot()
             await asyncio.sleep(TICK)
             self.now = now = clock.boot()
-            for connection in list(self.connections):
+            self.stats.loop_was_late(now - before - TICK)
+            for connection in self.connections:
                 self._tick(connection, now)
             self.gate.tick()
             self.app.sweep(now)
             self.control.sweep(now)
 
-    def _tick(self, connection: "Downstream", now: float) -> None:
+    def _buffered(self) -> int:
+        return sum(connection.buffered for connection in self.connections) + self.app.buffered
+
+    def _tick(self, connection: Connection, now: float) -> None:
         try:
             connection.tick(now)
         except Exception:  # a fault of ours: it must not end the time-outs of all other connections
             _logger.exception("tick_failed")
             connection.abort()
 
-    def spawn(self, work: Awaitable[None], exchange: "Exchange") -> asyncio.Task[None]:
+    def spawn(self, work: Awaitable[None], exchange: Ending) -> asyncio.Task[None]:
         """Run the slow half of an exchange. A fault in it is logged and ends the exchange, never the process."""
         task = asyncio.ensure_future(self._guard(work, exchange))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _guard(self, work: Awaitable[None], exchange: "Exchange") -> None:
+    async def _guard(self, work: Awaitable[None], exchange: Ending) -> None:
         try:
             await work
         except Exception:  # the last line of defence; logged with its traceback, and the client is told

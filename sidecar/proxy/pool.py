@@ -1,21 +1,24 @@
 """Connections to one upstream: the last used is the first to be used again, and none lives longer than the app allows.
 
 Getting an idle connection is synchronous; only opening one waits. Beyond `max_connections` requests queue for at most
-`queue_timeout` seconds (reference cases 82 and 85). Tunnels and other long answers count, so the limit is the number
-of sockets that the app can be made to hold.
+`queue_timeout` seconds (reference cases 82 and 85). Tunnels and event streams do not count: a hundred of them must not
+keep everybody else waiting for ever. What bounds those is the number of clients.
 """
 
 import asyncio
 import collections
+import ipaddress
 import select
 import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from sidecar import clock
 from sidecar.proxy.errors import UpstreamError
 from sidecar.proxy.upstream import Upstream
 
+_MOST_ADDRESSES = 8  # of one name
 _PEEK_AFTER = 0.05  # an idle time after which a look at the socket is worth a system call
 
 
@@ -51,6 +54,7 @@ class Pool:
         queue_timeout: float = 5.0,
     ) -> None:
         self.address = address
+        self._is_literal = _is_literal(address.host)
         self._head_bytes = head_bytes
         self._connect_timeout = connect_timeout
         self._keepalive = keepalive
@@ -58,8 +62,14 @@ class Pool:
         self._queue_timeout = queue_timeout
         self._idle: list[Upstream] = []
         self._all: set[Upstream] = set()
+        self._apart: set[Upstream] = set()  # tunnels and event streams
         self._opening = 0
         self._waiting: collections.deque[asyncio.Future[Upstream | None]] = collections.deque()
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that are held for the app or of its answers."""
+        return sum(connection.buffered for connection in self._all)
 
     @property
     def counts(self) -> tuple[int, int, int]:
@@ -75,10 +85,8 @@ class Pool:
         while self._idle:
             connection = self._idle.pop()
             age = now - connection.idle_since
-            if age > self._keepalive:
+            if age > self._keepalive or ((must_be_open or age > _PEEK_AFTER) and is_spent(connection)):
                 connection.close()
-            elif (must_be_open or age > _PEEK_AFTER) and _is_readable(connection.transport):
-                connection.close()  # end of file, or bytes that nobody asked for
             else:
                 return connection
         return None
@@ -109,9 +117,22 @@ class Pool:
 
     def forget(self, connection: Upstream) -> None:
         """A connection is gone; whoever waits may open another."""
+        if connection in self._apart:
+            self._apart.discard(connection)
+            return
         self._all.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
+        self._next()
+
+    def set_apart(self, connection: Upstream) -> None:
+        """It will be in use for long: whoever waits may open another."""
+        if connection in self._all:
+            self._all.discard(connection)
+            self._apart.add(connection)
+            self._next()
+
+    def _next(self) -> None:
         while self._waiting:
             waiter = self._waiting.popleft()
             if not waiter.done():
@@ -125,7 +146,7 @@ class Pool:
 
     def close(self) -> None:
         """Close every connection."""
-        for connection in list(self._all):
+        for connection in (*self._all, *self._apart):
             connection.abort()
 
     async def _freed(self) -> Upstream | None:
@@ -134,7 +155,7 @@ class Pool:
             freed = await self._queue()
             if freed is None:
                 continue
-            if not _is_readable(freed.transport):
+            if not is_spent(freed):
                 return freed
             freed.close()  # the app has ended it behind its answer: see `get_idle`
         return None
@@ -167,33 +188,66 @@ class Pool:
 
         try:
             async with asyncio.timeout(self._connect_timeout):
-                connect = self._connect_unix if self.address.path else self._connect_tcp
-                connection = await connect(loop, make)
+                if self.address.path:
+                    _, connection = await loop.create_unix_connection(make, self.address.path)
+                else:
+                    connection = await self._connect_tcp(make)
         except TimeoutError:
             raise UpstreamError(504, "upstream_connect_timeout") from None
-        except ssl.SSLError:
+        except ssl.SSLError:  # nothing of the request was sent to whoever that is
             raise UpstreamError(502, "upstream_tls_failed") from None
         except OSError:
             raise UpstreamError(502, "upstream_unreachable") from None
         self._all.add(connection)
         return connection
 
-    async def _connect_unix(self, loop: asyncio.AbstractEventLoop, make: Callable[[], Upstream]) -> Upstream:
-        _, connection = await loop.create_unix_connection(make, self.address.path)
-        return connection
+    async def _connect_tcp(self, make: Callable[[], Upstream]) -> Upstream:
+        """Try the addresses of the host one after the other; each gets its share of what is left of the time.
 
-    async def _connect_tcp(self, loop: asyncio.AbstractEventLoop, make: Callable[[], Upstream]) -> Upstream:
+        The name is resolved for every connection: an app that moves is found again.
+        """
+        deadline = clock.boot() + self._connect_timeout
+        hosts = await self._resolve()
+        for index, host in enumerate(hosts[:-1]):
+            share = (deadline - clock.boot()) / (len(hosts) - index)
+            try:
+                async with asyncio.timeout(share):
+                    return await self._connect_to(make, host)
+            except ssl.SSLError:
+                raise
+            except OSError:  # a time-out is one
+                continue
+        return await self._connect_to(make, hosts[-1])
+
+    async def _resolve(self) -> list[str]:
+        host = self.address.host
+        if self._is_literal:
+            return [host]
+        found = await asyncio.get_running_loop().getaddrinfo(host, self.address.port, type=socket.SOCK_STREAM)
+        hosts = dict.fromkeys(str(address[0]) for _, _, _, _, address in found)
+        return list(hosts)[:_MOST_ADDRESSES] or [host]
+
+    async def _connect_to(self, make: Callable[[], Upstream], host: str) -> Upstream:
         tls = self.address.tls
-        _, connection = await loop.create_connection(
-            make, self.address.host, self.address.port, ssl=tls, server_hostname=self.address.host if tls else None
+        _, connection = await asyncio.get_running_loop().create_connection(
+            make, host, self.address.port, ssl=tls, server_hostname=self.address.host if tls else None
         )
         return connection
 
 
-def _is_readable(transport: asyncio.Transport) -> bool:
-    if transport.is_closing():
+def is_spent(connection: Upstream) -> bool:
+    """Whether an idle connection has ended, or has something to say that nobody asked for. Asks the kernel."""
+    if connection.transport.is_closing():
         return True
-    sock: socket.socket = transport.get_extra_info("socket")
+    sock: socket.socket = connection.transport.get_extra_info("socket")
     poll = select.poll()
     poll.register(sock.fileno(), select.POLLIN)
     return bool(poll.poll(0))
+
+
+def _is_literal(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

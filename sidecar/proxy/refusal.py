@@ -2,13 +2,14 @@
 
 import json
 
-from sidecar.core.denial import Answer
+from sidecar.core.denial import PAGE_POLICY, PAGE_TYPE, Answer, page
 
 _PHRASES = {
     400: b"Bad Request",
     404: b"Not Found",
     405: b"Method Not Allowed",
     408: b"Request Timeout",
+    413: b"Content Too Large",
     414: b"URI Too Long",
     417: b"Expectation Failed",
     431: b"Request Header Fields Too Large",
@@ -18,18 +19,28 @@ _PHRASES = {
     504: b"Gateway Timeout",
 }
 
+# For a person who waits for a page. Nothing about what is behind it: that is in the metrics and the reason.
+_TITLE = "This page cannot be shown at the moment"
+_DETAILS = {
+    502: "The application did not answer in a usable way. Please try again in a moment.",
+    503: "The application is busy or about to restart. Please try again in a moment.",
+    504: "The application took too long to answer. Please try again in a moment.",
+}
+_ANY_DETAIL = "Something went wrong. Please try again in a moment."
 
-def refusal(status: int, reason: str) -> Answer:
-    """The answer with this status and stable reason, as `application/problem+json`."""
+
+def refusal(status: int, reason: str, *, navigation: bool = False) -> Answer:
+    """The answer with this status and stable reason: `application/problem+json`, or a page for a navigation."""
     phrase = _PHRASES.get(status, b"Error")
-    body = {"type": "about:blank", "title": phrase.decode(), "status": status, "reason": reason}
-    headers = [
-        (b"Content-Type", b"application/problem+json"),
-        (b"Cache-Control", b"no-store"),
-        (b"X-Logout-Sidecar", reason.encode()),
-    ]
-    if status == 503:
+    headers = [(b"Cache-Control", b"no-store"), (b"X-Logout-Sidecar", reason.encode())]
+    if status == 503 or reason == "upstream_unreachable":  # an app that restarts (reference case 178)
         headers.append((b"Retry-After", b"1"))
     if status == 405:
         headers.append((b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"))
-    return Answer(status, phrase, tuple(headers), json.dumps(body).encode())
+    if navigation:
+        body, kind = page(_TITLE, _DETAILS.get(status, _ANY_DETAIL)), PAGE_TYPE
+        headers.append(PAGE_POLICY)
+    else:
+        problem = {"type": "about:blank", "title": phrase.decode(), "status": status, "reason": reason}
+        body, kind = json.dumps(problem).encode(), b"application/problem+json"
+    return Answer(status, phrase, ((b"Content-Type", kind), *headers), body)

@@ -7,6 +7,7 @@ or after the end of a response, ends the connection: it must never be taken for 
 
 import asyncio
 import enum
+import os
 import socket
 from typing import TYPE_CHECKING
 
@@ -14,9 +15,9 @@ from sidecar.http1.chunked import ChunkedDecoder
 from sidecar.http1.errors import ProtocolError
 from sidecar.http1.response import ResponseHead, has_no_body, parse_response
 from sidecar.proxy.limits import HIGH_WATER, MAX_INFORMATIONAL
+from sidecar.proxy.sockets import prepare
 
 if TYPE_CHECKING:
-    from sidecar.proxy.downstream import Downstream
     from sidecar.proxy.exchange import Exchange
     from sidecar.proxy.pool import Pool
 
@@ -35,6 +36,7 @@ class Mode(enum.Enum):
 
 
 _TCP_QUICKACK = getattr(socket, "TCP_QUICKACK", socket.TCP_NODELAY)  # Linux; elsewhere what is on already
+_LAST_WORDS = 16  # reads
 _HEAD, _HELD, _LENGTH, _IDLE = Mode.HEAD, Mode.HELD, Mode.LENGTH, Mode.IDLE  # an enum's attribute costs a look-up
 
 
@@ -51,9 +53,9 @@ class Upstream(asyncio.Protocol):
         "_is_reading",
         "_keep_alive",
         "_missing",
-        "_peer",
         "_pool",
         "idle_since",
+        "is_pinned",
         "mode",
         "requests",
         "transport",
@@ -65,7 +67,6 @@ class Upstream(asyncio.Protocol):
         self._pool = pool
         self._head_bytes = head_bytes
         self._exchange: Exchange | None = None
-        self._peer: Downstream | None = None  # of a tunnel
         self._buffer = b""
         self._decoder: ChunkedDecoder | None = None
         self._missing = 0
@@ -76,6 +77,7 @@ class Upstream(asyncio.Protocol):
         self.mode = Mode.IDLE
         self.idle_since = 0.0
         self.requests = 0
+        self.is_pinned = False  # to one client: never to be handed to another
 
     # -- from the exchange ---------------------------------------------------------------------------------------
 
@@ -138,7 +140,8 @@ class Upstream(asyncio.Protocol):
             self.idle_since = now
             if not self._is_reading:  # the client was behind, or the review waited: the next exchange must be heard
                 self.resume_reading()
-            self._pool.put_back(self)
+            if not self.is_pinned:
+                self._pool.put_back(self)
         elif reusable and not self._is_behind:
             self.close()
         else:
@@ -155,13 +158,33 @@ class Upstream(asyncio.Protocol):
             self._is_reading = True
             self.transport.resume_reading()
 
-    def begin_tunnel(self, peer: "Downstream") -> bytes:
-        """Splice with `peer` from now on; returns what the app sent behind its 101."""
-        self._peer = peer
+    def hand_over(self) -> bytes:
+        """A tunnel reads from the app now; what came behind the 101. The upstream only ends with it."""
         self._exchange = None
+        self._pool.set_apart(self)
         self.mode = Mode.TUNNEL
         rest, self._buffer = self._buffer, b""
         return rest
+
+    def set_apart(self) -> None:
+        """An event stream, which may flow for days: it takes no turn from others, and serves nobody after it."""
+        self._keep_alive = False
+        self._pool.set_apart(self)
+
+    @property
+    def missing(self) -> int | None:
+        """Bytes that the app still owes of a body of known length; None for any other."""
+        return self._missing if self.mode is Mode.LENGTH else None
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether it is not the app that is waited for."""
+        return not self._is_reading
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that the app has not taken, or that wait for a verdict."""
+        return len(self._buffer) + self.transport.get_write_buffer_size()
 
     def close(self) -> None:
         """Close after what is buffered was sent."""
@@ -184,6 +207,7 @@ class Upstream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]  # a stream transport, by the way it was made
         self.transport.set_write_buffer_limits(high=HIGH_WATER)
+        prepare(self.transport)
 
     def data_received(self, data: bytes) -> None:
         mode = self.mode
@@ -192,9 +216,6 @@ class Upstream(asyncio.Protocol):
             self._read_heads()
         elif mode is _LENGTH or mode is Mode.CHUNKED or mode is Mode.UNTIL_CLOSE:
             self._relay(data)
-        elif mode is Mode.TUNNEL:
-            if self._peer is not None:
-                self._peer.write_tunnel(data)
         elif mode is Mode.HELD:
             self._buffer += data
             self.pause_reading()
@@ -202,8 +223,6 @@ class Upstream(asyncio.Protocol):
             self.abort()  # nothing was asked (reference case 26)
 
     def eof_received(self) -> bool:
-        if self.mode is Mode.TUNNEL and self._peer is not None:
-            return self._peer.end_tunnel()
         if self.mode is Mode.UNTIL_CLOSE and self._exchange is not None:
             self.mode = Mode.CLOSED
             self._pool.forget(self)
@@ -211,28 +230,41 @@ class Upstream(asyncio.Protocol):
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
+        if error is not None and self._exchange is not None and self.mode is not Mode.CLOSED:
+            self._hear_last_words()
         if self.mode is not Mode.CLOSED:
             self._pool.forget(self)
         exchange, self._exchange = self._exchange, None
-        peer, self._peer = self._peer, None
-        if peer is not None:
-            peer.abort() if error else peer.close()
         if exchange is not None:
             exchange.upstream_lost()
         self.mode = Mode.CLOSED
 
+    def _hear_last_words(self) -> None:
+        """Read what the app said before it broke off; writing may have met the end before reading met the answer.
+
+        An app that refuses an upload answers, and resets the connection because it does not read the rest. The answer
+        is in our kernel, and it says more than a 502 would (reference case 70).
+        """
+        sock = self.transport.get_extra_info("socket")
+        if sock is None or sock.fileno() < 0 or self.transport.get_extra_info("ssl_object") is not None:
+            return
+        for _ in range(_LAST_WORDS):
+            try:
+                data = os.read(sock.fileno(), HIGH_WATER)
+            except OSError:
+                return
+            if not data or self._exchange is None:
+                return
+            self.data_received(data)
+
     def pause_writing(self) -> None:
         self._is_behind = True
-        if self._peer is not None:
-            self._peer.pause_reading()
-        elif self._exchange is not None:
+        if self._exchange is not None:
             self._exchange.pause_request()
 
     def resume_writing(self) -> None:
         self._is_behind = False
-        if self._peer is not None:
-            self._peer.resume_reading()
-        elif self._exchange is not None:
+        if self._exchange is not None:
             self._exchange.resume_request()
 
     # -- reading -------------------------------------------------------------------------------------------------

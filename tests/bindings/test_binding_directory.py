@@ -236,17 +236,53 @@ async def test_a_hit_that_was_read_before_an_unbinding_does_not_bring_it_back(
     assert await directory.find(COOKIE) is None
 
 
-async def test_a_later_login_elsewhere_is_noticed_within_a_minute(
+async def test_a_later_login_elsewhere_is_noticed_after_a_minute_without_making_a_request_wait(
     directory: Directory, store: MemoryStore, clock: Clock
 ) -> None:
     await directory.bind(COOKIE, ALICE, binder="token")
     store.bindings[COOKIE] = LATER
     clock.now += 59.9
     assert directory.cached(COOKIE) == ALICE
+    assert store.reads == 0
     clock.now += 0.1
+    assert directory.cached(COOKIE) == ALICE
+    assert directory.cached(COOKIE) == ALICE  # the second asker starts no second read
+    assert await directory.find(COOKIE, max_age_s=1.0) == LATER
+    assert directory.cached(COOKIE) == LATER
+    assert store.reads == 1
+
+
+async def test_a_binding_that_was_idle_for_long_is_read_before_it_is_believed(
+    directory: Directory, store: MemoryStore, clock: Clock
+) -> None:
+    await directory.bind(COOKIE, ALICE, binder="token")
+    store.bindings[COOKIE] = LATER
+    clock.now += 120
     assert directory.cached(COOKIE) is UNKNOWN
     assert await directory.find(COOKIE) == LATER
-    assert directory.cached(COOKIE) == LATER
+
+
+async def test_a_store_that_is_known_to_be_away_is_not_waited_for_when_the_binding_is_known(
+    store: MemoryStore, clock: Clock
+) -> None:
+    directory = Directory(store, ttl_s=TTL_S, clock=clock, is_store_well=lambda: False)
+    await directory.bind(COOKIE, ALICE, binder="token")
+    clock.now += 1200
+    assert directory.cached(COOKIE) == ALICE
+    assert store.reads == 0
+
+
+async def test_a_store_that_hangs_makes_nobody_wait_whose_binding_is_in_use(
+    directory: Directory, store: MemoryStore, clock: Clock
+) -> None:
+    await directory.bind(COOKIE, ALICE, binder="token")
+    store.open.clear()
+    clock.now += 60
+    for _ in range(100):
+        assert directory.cached(COOKIE) == ALICE
+        await asyncio.sleep(0)
+    assert store.reads == 1
+    await directory.aclose()
 
 
 async def test_a_later_login_elsewhere_is_noticed_at_once_by_who_asks_for_it(

@@ -10,7 +10,7 @@ from wire import Wire, ask, message, ok, until
 
 from sidecar.core.paths import compile_pattern, may_match
 from sidecar.core.routes import Route, Rule
-from sidecar.proxy.gate import _codes
+from sidecar.proxy.callbacks import codes_in
 
 LOGGED_IN = message("HTTP/1.1 302 Found", "Location: /", "Set-Cookie: JSESSIONID=new; Path=/", "Content-Length: 0")
 
@@ -105,7 +105,7 @@ def test_no_combination_of_spellings_hides_the_callback(first: str, second: str,
 @given(st.lists(st.sampled_from(["&", ";", "code", "%63ode", "Code", "=", "=", "C", "%43", "x", "", "&&"]), max_size=8))
 def test_whatever_separates_pairs_the_code_is_found(pieces: list[str]) -> None:
     query = "".join(pieces) + "&code=C"
-    assert "C" in _codes(f"/?{query}".encode())
+    assert "C" in codes_in(f"/?{query}".encode())
 
 
 async def test_a_code_in_the_body_gets_no_session_that_nobody_knows(stage: Stage):

@@ -29,6 +29,9 @@ from sidecar.core.revocation import Revocation, expiry, of_logout
 from sidecar.core.routes import Route, Routes, Rule
 from sidecar.core.verdict import Policy
 from sidecar.http1.forwarded import peer_of
+from sidecar.proxy.callbacks import Callbacks
+from sidecar.proxy.condemn import Condemner
+from sidecar.proxy.denials import Denials
 from sidecar.proxy.downstream import listener
 from sidecar.proxy.enforcement import Enforcement
 from sidecar.proxy.gate import Gate
@@ -38,7 +41,10 @@ from sidecar.proxy.limits import Limits
 from sidecar.proxy.live import LiveStreams
 from sidecar.proxy.plane import Plane
 from sidecar.proxy.pool import Address, Pool
+from sidecar.proxy.second_look import SecondLook
 from sidecar.proxy.stats import Stats
+from sidecar.proxy.tunnel import Tunnel
+from sidecar.proxy.verdicts import Verdicts
 from sidecar.stores.feed import Feed
 from sidecar.stores.interface import Store
 from sidecar.stores.open import open_store
@@ -123,20 +129,28 @@ class Stage:
         enforcement = Enforcement(carriers=carriers, identifier=self.identifier, token_cookies=token_cookies)
         teacher = Teacher(identifier=self.identifier, enforcement=enforcement, directory=self.directory)
         self.publisher = Publisher(store=self.store, replica=self.replica, on_revocation=self._revoked)
+        policy = Policy(deny_unbound=deny_unbound, fail_open=fail_open, max_age_ms=MAX_AGE_S * 1000)
+        verdicts = Verdicts(replica=self.replica, freshness=self.freshness, policy=policy)
+        self.condemner = Condemner(
+            replica=self.replica, directory=self.directory, publish=self.publisher.publish, max_age_s=MAX_AGE_S
+        )
+        denials = Denials(enforcement=enforcement, condemner=self.condemner, stats=self.stats)
         self.gate = Gate(
             identifier=self.identifier,
-            enforcement=enforcement,
-            teacher=teacher,
-            directory=self.directory,
-            logins=self.logins,
-            replica=self.replica,
-            freshness=self.freshness,
-            publish=self.publisher.publish,
+            callbacks=Callbacks(patterns=[compile_pattern(CALLBACK)], logins=self.logins),
+            verdicts=verdicts,
+            denials=denials,
+            second_look=SecondLook(
+                identifier=self.identifier,
+                verdicts=verdicts,
+                teacher=teacher,
+                denials=denials,
+                condemner=self.condemner,
+            ),
+            condemner=self.condemner,
             live=self.live,
             stats=self.stats,
-            policy=Policy(deny_unbound=deny_unbound, fail_open=fail_open, max_age_ms=MAX_AGE_S * 1000),
             routes=Routes(list(routes), Rule(Action(action), login_url)),
-            callbacks=[compile_pattern(CALLBACK)],
             logout_paths=[compile_pattern(LOGOUT)],
             control_prefix=b"/_sidecar",
         )
@@ -190,7 +204,7 @@ class Stage:
         self.plane.control.close()
         self._app.close()
         self._control.close()
-        tasks = [*self.plane._tasks, *self.gate._tasks]
+        tasks = [*self.plane._tasks, *self.condemner._tasks]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -291,25 +305,33 @@ class Stage:
 
     def is_behind(self) -> bool:
         """A client does not read as fast as the app sends."""
-        return any(connection._is_write_paused for connection in self.plane.connections)
+        return any(
+            each._client.is_behind if isinstance(each, Tunnel) else each._is_write_paused
+            for each in self.plane.connections
+        )
 
     def is_waiting(self) -> bool:
         """A client has to wait with what it sends."""
-        return any(not connection._is_reading for connection in self.plane.connections)
+        return any(
+            each._app.is_behind if isinstance(each, Tunnel) else not each._is_reading for each in self.plane.connections
+        )
 
     def buffered(self) -> int:
         """Bytes of the conversation that the sidecar holds."""
-        held = sum(
-            len(connection._buffer) + connection.transport.get_write_buffer_size()
-            for connection in self.plane.connections
-        )
+        held = sum(connection.buffered for connection in self.plane.connections)
         return held + sum(
             len(connection._buffer) + connection.transport.get_write_buffer_size() for connection in self.pool._all
         )
 
     def is_quiet(self) -> bool:
         """Nothing is left of any exchange."""
-        return not self.plane.connections and not self.stats.in_flight and not self.live and not self.pool.counts[0]
+        return (
+            not self.plane.connections
+            and not self.stats.in_flight
+            and not self.live
+            and not self.pool.counts[0]
+            and not self.pool._apart
+        )
 
 
 def revoked_cookie(first: str = "GET / HTTP/1.1", *fields: str, value: str = "dead", body: bytes = b"") -> bytes:

@@ -246,6 +246,18 @@ async def test_a_route_may_have_another_action_for_some_methods(open_stage):
     assert (await client.answer()).status == 401
 
 
+async def test_a_route_for_a_method_does_not_take_another_that_the_app_may_read_in_its_place(open_stage):
+    """Reference case 42: frameworks take the method from X-HTTP-Method-Override in a POST."""
+    route = Route(compile_pattern("/api/*"), Rule(None), frozenset({b"POST"}))
+    stage = await open_stage(routes=[route])
+    await dead(stage)
+    override = ("Content-Length: 0", "X-HTTP-Method-Override: GET")
+    _, answer = await denied(stage, revoked_cookie("POST /api/account HTTP/1.1", *override))
+    assert answer.status == 401
+    await stage.client(revoked_cookie("POST /api/account HTTP/1.1", "Content-Length: 0"))
+    await (await stage.app()).head()
+
+
 # -- the control prefix --------------------------------------------------------------------------------------------
 
 

@@ -9,6 +9,8 @@ import pytest
 from bench_plane import CALLBACK, Stage, revoked_cookie
 from wire import ask, message, ok, until
 
+from sidecar.proxy.linger import Lingering
+
 OpenStage = Callable[..., Any]
 
 
@@ -93,7 +95,7 @@ async def test_the_end_of_an_early_answer_reaches_a_slow_reader(open_stage: Open
     app = await stage.app()
     await app.head()
     await app.send(message("HTTP/1.1 413 Too Large", "Content-Length: 50000", body=b"x" * 50_000))
-    await until(lambda: any(c._phase.name == "LINGER" for c in stage.plane.connections))
+    await until(lambda: any(isinstance(each, Lingering) for each in stage.plane.connections))
     await client.head()
     got = 0
     for _ in range(14):

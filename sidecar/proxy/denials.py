@@ -1,0 +1,50 @@
+"""What follows from a denial, early or late: it is counted, the credentials are condemned, an answer is made."""
+
+from sidecar.core.routes import Rule
+from sidecar.core.verdict import Deny, Identity
+from sidecar.http1.request import RequestHead
+from sidecar.proxy.condemn import Condemner
+from sidecar.proxy.enforcement import Enforcement
+from sidecar.proxy.judgement import Judgement, Review
+from sidecar.proxy.refusal import refusal
+from sidecar.proxy.stats import Stats
+
+
+class Denials:
+    """Makes the judgement of a request that is denied, and the review of a response that is withheld."""
+
+    def __init__(self, *, enforcement: Enforcement, condemner: Condemner, stats: Stats) -> None:
+        self._enforcement = enforcement
+        self._condemner = condemner
+        self._stats = stats
+
+    def denied(self, request: RequestHead, identity: Identity, denial: Deny, rule: Rule) -> Judgement:
+        """An answer; or none, and the request is stripped of its credentials and may go on if the gate permits it."""
+        self._stats.decisions[denial.reason] += 1
+        self._stats.denied_coverage["bound" if identity.all_sessions() else "unbound"] += 1
+        self._condemner.denied(identity, denial)
+        if self._enforcement.strips(denial, rule, request):
+            expired = self._enforcement.expired_cookies(request)
+            if self._enforcement.strip(request):
+                judgement = Judgement(None, rule)
+                judgement.expired_cookies, judgement.decision = expired, denial.reason
+                return judgement
+        judgement = Judgement(None, rule)
+        judgement.decision, judgement.session = denial.reason, identity.first_session()  # both for the access log
+        judgement.answer = self._enforcement.answer(denial, rule, request)
+        return judgement
+
+    def refused(self, status: int, reason: str, rule: Rule) -> Judgement:
+        """Whoever asks: the request itself is wrong, or cannot be taken now."""
+        self._stats.decisions[reason] += 1
+        judgement = Judgement(None, rule)
+        judgement.decision = reason
+        judgement.answer = refusal(status, reason)
+        return judgement
+
+    def late(self, request: RequestHead, judgement: Judgement, denial: Deny) -> Review:
+        """The request was allowed, and its answer must not get out."""
+        self._stats.decisions[f"late_{denial.reason}"] += 1
+        judgement.decision = f"late_{denial.reason}"
+        self._condemner.denied(judgement.identity, denial)
+        return Review(answer=self._enforcement.answer(denial, judgement.rule, request))

@@ -1,0 +1,102 @@
+"""The second look at an exchange, before it reaches the app late or anything of the response goes out.
+
+A session that was revoked meanwhile gets nothing of the answer, and no new cookie. What the response teaches is in the
+store before it is released (DESIGN section 5). The gate asks only where there is something to look at.
+"""
+
+import logging
+
+from sidecar import clock, log
+from sidecar.core.denial import Answer
+from sidecar.core.identity import BoundSession
+from sidecar.core.verdict import Deny, Reason
+from sidecar.http1.request import RequestHead
+from sidecar.http1.response import ResponseHead
+from sidecar.proxy.condemn import Condemner
+from sidecar.proxy.denials import Denials
+from sidecar.proxy.identify import Identifier
+from sidecar.proxy.judgement import Judgement, Review
+from sidecar.proxy.learn import Lesson, Teacher
+from sidecar.proxy.verdicts import Verdicts
+from sidecar.stores.interface import StoreError
+
+_logger = logging.getLogger(__name__)
+
+
+class SecondLook:
+    """Judges again what was allowed."""
+
+    def __init__(
+        self,
+        *,
+        identifier: Identifier,
+        verdicts: Verdicts,
+        teacher: Teacher,
+        denials: Denials,
+        condemner: Condemner,
+    ) -> None:
+        self._identifier = identifier
+        self._verdicts = verdicts
+        self._teacher = teacher
+        self._denials = denials
+        self._condemner = condemner
+
+    def reconsider(self, request: RequestHead, judgement: Judgement) -> Answer | None:
+        """The verdict again for a request that had to wait for a connection; the answer when it is a denial by now.
+
+        What was allowed before a logout must not reach the app after its 200 (DESIGN promise 1).
+        """
+        verdict = self._verdicts.decide(judgement.identity, clock.boot())
+        return self._denials.late(request, judgement, verdict).answer if isinstance(verdict, Deny) else None
+
+    def sets_session(self, response: ResponseHead) -> bool:
+        """Whether the response sets a session cookie."""
+        return response.sets_cookies and self._teacher.sets_session(response.lines)
+
+    def lesson(self, request: RequestHead, judgement: Judgement, response: ResponseHead) -> Lesson | None:
+        """What has to be written down before the response goes out."""
+        return self._teacher.read(request, judgement, response)
+
+    async def at_unjudged(self, request: RequestHead, judgement: Judgement, response: ResponseHead) -> Review:
+        """An allowed route renews the session's cookie: the new one is no less mortal than the old one."""
+        judgement.identity = await self._identifier.later(request)
+        judgement.session = judgement.identity.first_session()
+        verdict = self._verdicts.decide(judgement.identity, clock.boot())
+        if not isinstance(verdict, Deny) or verdict.reason is Reason.UNBOUND:
+            lesson = self._teacher.read(request, judgement, response)
+            review = await self.learn(request, judgement, response, lesson) if lesson is not None else Review()
+            if review.answer is None:
+                return review
+        return Review(lines=self._teacher.without_cookies(response.lines))
+
+    async def learn(self, request: RequestHead, judgement: Judgement, response: ResponseHead, lesson: Lesson) -> Review:
+        """Write the lesson down, then look."""
+        if lesson.refusal is not None:
+            return self._login_lost(request, judgement, lesson.refusal)
+        try:
+            session = await self._teacher.learn(lesson)
+        except StoreError as error:
+            # The cookie must not get out before its binding is stored (DESIGN section 5).
+            log.event(_logger, logging.WARNING, "binding_not_stored", reason=error.reason)
+            return self._login_lost(request, judgement, Reason.LOGIN)
+        if session is not None:
+            judgement.session = session
+        return self.review(request, judgement, response, session)
+
+    def _login_lost(self, request: RequestHead, judgement: Judgement, reason: Reason) -> Review:
+        if judgement.login is not None:
+            self._condemner.login_lost(self._identifier.presented(request).credentials)
+        return self._denials.late(request, judgement, Deny(reason))
+
+    def review(
+        self, request: RequestHead, judgement: Judgement, response: ResponseHead, learned: BoundSession | None = None
+    ) -> Review:
+        """What of the response goes out. `learned`: the session of the cookies that were bound just now."""
+        is_dead = self._verdicts.is_dead(judgement.identity) and not judgement.is_fresh_login(learned)
+        if is_dead or self._verdicts.is_over(judgement.session):
+            if judgement.is_logout_path:
+                return Review(lines=self._teacher.without_cookies(response.lines))
+            return self._denials.late(request, judgement, Deny(Reason.REVOKED))
+        if judgement.expired_cookies:
+            return Review(lines=self._teacher.with_expired(response.lines, judgement.expired_cookies))
+        return Review()
