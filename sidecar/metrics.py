@@ -5,11 +5,12 @@ prometheus-client counter costs about a microsecond, which a logout can afford a
 holds a path, a `sub`, a `sid` or anything else that a stranger chooses.
 """
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 PREFIX = "logout_sidecar"
 
 registry = CollectorRegistry()
+ProcessCollector(registry=registry)  # memory, CPU time, file descriptors
 
 logout_tokens = Counter(
     "logout_tokens",
@@ -80,5 +81,41 @@ jwks_fetches = Counter(
 bindings = Counter("bindings", "Bindings made, by binder.", ("binder",), namespace=PREFIX, registry=registry)
 logins = Counter(
     "logins", "Token-endpoint answers seen by the relay, by outcome.", ("outcome",), namespace=PREFIX, registry=registry
+)
+
+accept_errors = Counter(
+    "accept_errors",
+    "Connections that could not be accepted for want of descriptors or memory, by error.",
+    ("reason",),
+    namespace=PREFIX,
+    registry=registry,
+)
+tls_certificate_expiry = Gauge(
+    "tls_certificate_expiry_timestamp_seconds",
+    "When the certificate of the public listener expires; 0 without TLS.",
+    namespace=PREFIX,
+    registry=registry,
+)
+tls_reloads = Counter(
+    "tls_certificate_reloads",
+    "Certificates that were found changed: `ok`, or why the last good one stays.",
+    ("result",),
+    namespace=PREFIX,
+    registry=registry,
+)
+log_lines_dropped = Counter(
+    "log_lines_dropped", "Log lines lost because nobody read them in time.", namespace=PREFIX, registry=registry
+)
+workers = Gauge("workers", "Worker processes that should run.", namespace=PREFIX, registry=registry)
+workers_ready = Gauge("workers_ready", "Worker processes that are ready.", namespace=PREFIX, registry=registry)
+worker_restarts = Counter(
+    "worker_restarts", "Worker processes that replaced one that had ended.", namespace=PREFIX, registry=registry
+)
+workers_killed = Counter(
+    "workers_killed",
+    "Worker processes that were ended by force, by reason.",
+    ("reason",),
+    namespace=PREFIX,
+    registry=registry,
 )
 build_info = Gauge("build_info", "Always 1; the version is a label.", ("version",), namespace=PREFIX, registry=registry)

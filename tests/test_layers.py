@@ -19,10 +19,10 @@ LAYERS = (
     {"cli"},
     {"app", "demo"},
     {"config"},
-    {"proxy", "control"},
+    {"proxy", "control", "workers"},
     {"bindings", "oidc", "stores"},
     {"http1", "core"},
-    {"errors", "clock", "log", "metrics"},
+    {"errors", "clock", "log", "metrics", "field_names"},
     {"__version__"},
 )
 
@@ -38,6 +38,8 @@ FORBIDDEN = {
     ("proxy", "config"): "only app reads the configuration",
     ("control", "http1"): "aiohttp speaks HTTP for the control plane",
     ("control", "config"): "only app reads the configuration",
+    ("workers", "config"): "only app reads the configuration",
+    ("workers", "http1"): "aiohttp carries the line between our own processes",
     ("config", "core"): "a configuration is words; app turns them into rules",
     ("oidc", "http1"): "aiohttp speaks HTTP to providers",
     ("stores", "http1"): "a store knows nothing of requests",

@@ -17,6 +17,10 @@ from sidecar.core.denial import Action
 from sidecar.core.paths import compile_pattern
 from sidecar.core.routes import Route, Routes, Rule
 from sidecar.core.verdict import Policy
+from sidecar.proxy.access_log import AccessLog
+from sidecar.proxy.callbacks import Callbacks
+from sidecar.proxy.condemn import Condemner
+from sidecar.proxy.denials import Denials
 from sidecar.proxy.enforcement import Enforcement
 from sidecar.proxy.gate import Gate
 from sidecar.proxy.identify import Identifier, TokenCarrier
@@ -25,7 +29,9 @@ from sidecar.proxy.limits import Limits
 from sidecar.proxy.live import LiveStreams
 from sidecar.proxy.plane import Plane
 from sidecar.proxy.pool import Address, Pool
+from sidecar.proxy.second_look import SecondLook
 from sidecar.proxy.stats import Stats
+from sidecar.proxy.verdicts import Verdicts
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +67,16 @@ def build_data_plane(config: Config, state: State, providers: Mapping[str, Provi
             head_timeout=limits.head_timeout,
             idle_timeout=limits.idle_timeout,
             body_stall_timeout=limits.body_stall_timeout,
+            body_min_rate=limits.body_min_rate,
+            body_bytes=limits.body_bytes,
             connections=limits.connections,
+            connections_per_peer=limits.connections_per_peer,
         ),
         response_timeout=config.upstream.response_timeout,
         tunnel_idle_timeout=config.upstream.tunnel_idle_timeout,
-        logs_access=config.log.access,
+        stall_timeout=config.upstream.stall_timeout,
+        access_log=AccessLog(sample=config.log.access_sample) if config.log.access else None,
+        creates_trace=config.log.traceparent == "create",
     )
     return DataPlane(plane, gate, stats, control_socket)
 
@@ -83,25 +94,36 @@ def _gate(config: Config, state: State, providers: Mapping[str, Provider], stats
     )
     token_cookies = [token.cookie for token in tokens if token.cookie]
     enforcer = Enforcement(carriers=carriers, identifier=identifier, token_cookies=token_cookies)
+    policy = Policy(
+        deny_unbound=session.unbound == "deny",
+        fail_open=config.store.on_stale == "fail_open",
+        max_age_ms=int(session.max_age * 1000),
+    )
+    verdicts = Verdicts(replica=state.replica, freshness=state.freshness, policy=policy)
+    condemner = Condemner(
+        replica=state.replica,
+        directory=state.directory,
+        publish=state.publisher.publish,
+        max_age_s=session.max_age,
+    )
+    denials = Denials(enforcement=enforcer, condemner=condemner, stats=stats)
     callbacks = [binder.callback for binder in session.bind if not isinstance(binder, TokenSettings)]
     return Gate(
         identifier=identifier,
-        enforcement=enforcer,
-        teacher=Teacher(identifier=identifier, enforcement=enforcer, directory=state.directory),
-        directory=state.directory,
-        logins=state.logins,
-        replica=state.replica,
-        freshness=state.freshness,
-        publish=state.publisher.publish,
+        callbacks=Callbacks(patterns=map(compile_pattern, callbacks), logins=state.logins),
+        verdicts=verdicts,
+        denials=denials,
+        second_look=SecondLook(
+            identifier=identifier,
+            verdicts=verdicts,
+            teacher=Teacher(identifier=identifier, enforcement=enforcer, directory=state.directory),
+            denials=denials,
+            condemner=condemner,
+        ),
+        condemner=condemner,
         live=live,
         stats=stats,
-        policy=Policy(
-            deny_unbound=session.unbound == "deny",
-            fail_open=config.store.on_stale == "fail_open",
-            max_age_ms=int(session.max_age * 1000),
-        ),
         routes=_routes(config),
-        callbacks=[compile_pattern(pattern) for pattern in callbacks],
         logout_paths=[compile_pattern(pattern) for pattern in config.logout.app_paths],
         control_prefix=config.control.prefix.encode(),
     )

@@ -3,15 +3,19 @@
 import contextlib
 import errno
 import os
+import resource
 import socket
 import ssl
 import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from sidecar.config.address import Address, TcpAddress, UnixAddress
 from sidecar.errors import SidecarError
+
+_BACKLOG: Final = 65_535  # Linux makes of it what it allows, net.core.somaxconn (reference case 89)
 
 
 class CannotStart(SidecarError):
@@ -19,10 +23,10 @@ class CannotStart(SidecarError):
 
 
 @contextlib.contextmanager
-def listening(address: Address, key: str) -> Iterator[socket.socket]:
-    """A listening socket. Raises CannotStart with one line that names the key."""
+def listening(address: Address, key: str, *, mode: int | None = None) -> Iterator[socket.socket]:
+    """A listening socket; `mode`: permissions of a Unix socket. Raises CannotStart with one line that names the key."""
     try:
-        listener = _tcp_listener(address) if isinstance(address, TcpAddress) else _unix_listener(address.path)
+        listener = _tcp_listener(address) if isinstance(address, TcpAddress) else _unix_listener(address.path, mode)
     except OSError as error:
         # `create_server` puts the address into the text once more. A negative number is the resolver's.
         said = os.strerror(error.errno) if error.errno and error.errno > 0 else "no such host"
@@ -36,16 +40,22 @@ def listening(address: Address, key: str) -> Iterator[socket.socket]:
 
 
 def _tcp_listener(address: TcpAddress) -> socket.socket:
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    return socket.create_server((address.host, address.port), family=family, backlog=1024)
+    place = (address.host, address.port)
+    if ":" not in address.host:
+        return socket.create_server(place, backlog=_BACKLOG)
+    # Every address means IPv4 as well, where the kernel can (reference case 187).
+    both = address.host == "::" and socket.has_dualstack_ipv6()
+    return socket.create_server(place, family=socket.AF_INET6, backlog=_BACKLOG, dualstack_ipv6=both)
 
 
-def _unix_listener(path: str) -> socket.socket:
+def _unix_listener(path: str, mode: int | None) -> socket.socket:
     _clear_stale(Path(path))
     listener = socket.socket(socket.AF_UNIX)
     try:
         listener.bind(path)
-        listener.listen(1024)
+        if mode is not None:
+            Path(path).chmod(mode)  # before `listen`: until then nobody can connect, whatever the umask left open
+        listener.listen(_BACKLOG)
     except OSError:
         listener.close()
         raise
@@ -80,6 +90,16 @@ def private_socket() -> Iterator[str]:
     """A path for the control application's socket, in a directory that only this user can enter."""
     with tempfile.TemporaryDirectory(prefix="logout-sidecar-") as folder:
         yield os.path.join(folder, "control")  # noqa: PTH118 - a socket address is a string
+
+
+def allow_descriptors(needed: int) -> int:
+    """Raise the soft limit of open files as far as needed and possible; how many there may be."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return needed
+    allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    return allowed
 
 
 def client_tls(ca_file: str | None) -> ssl.SSLContext | None:

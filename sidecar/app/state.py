@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from sidecar import clock, log
 from sidecar.bindings.directory import Directory
@@ -27,23 +27,32 @@ _logger = logging.getLogger(__name__)
 class State:
     """The store and what lives on it."""
 
-    def __init__(self, config: Config, store: Store) -> None:
+    def __init__(
+        self, config: Config, store: Store, *, freshness: Freshness | None = None, logins: Logins | None = None
+    ) -> None:
+        """`freshness` and `logins`: of one process, unless the pod has several (`sidecar/workers`)."""
         settings = config.store
         self._store = store
         self._secret = settings.secret.reveal() if settings.secret is not None else None
-        # Until the real key is known, digests are made with one that matches nothing; see `_Bindings`.
-        self.digester = Digester(self._secret or secrets.token_bytes(32))
+        # Until the real key is known, digests are made with one that matches nothing; see `Bindings`.
+        others = [secret.reveal() for secret in settings.other_secrets]
+        self.digester = Digester(self._secret or secrets.token_bytes(32), others)
         self.replica = Replica()
-        self.freshness = Freshness(settings.fresh, settings.grace)
+        self.freshness = freshness or Freshness(settings.fresh, settings.grace)
         self._on_revocation: Callable[[Revocation], None] = lambda _revocation: None
-        self.feed = Feed(store=store, replica=self.replica, freshness=self.freshness, on_revocation=self._revoked)
+        self._on_load: Callable[[Revocation], None] = lambda _revocation: None
+        self._confirmed: Callable[[], Awaitable[None]] | None = None
+        self.feed = Feed(store=store, replica=self.replica, freshness=self.freshness, on_revocation=self._fed)
         self.publisher = Publisher(store=store, replica=self.replica, on_revocation=self._revoked)
-        self.revoker = Revoker(digester=self.digester, publish=self.publisher.publish)
-        self._bindings = _Bindings(store)
+        self.revoker = Revoker(digester=self.digester, publish=self._publish)
+        self.bindings = Bindings(store)
+        self.keyed = asyncio.Event()  # digests mean something from here on
         # A binding outlives the session that it names: an expired one still denies (state.md B6).
         ttl = int(2 * config.session.max_age + SLACK_S)
-        self.directory = Directory(self._bindings, ttl_s=ttl, clock=clock.boot)
-        self.logins = Logins(clock=clock.boot)
+        self.directory = Directory(
+            self.bindings, ttl_s=ttl, clock=clock.boot, is_store_well=lambda: self.feed.last_error is None
+        )
+        self.logins = logins or Logins(clock=clock.boot)
         self._starting: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -55,23 +64,38 @@ class State:
         except StoreError as error:
             log.event(_logger, logging.WARNING, "store_failed", reason=error.reason, detail=str(error))
 
-    def start(self, on_revocation: Callable[[Revocation], None], on_key: Callable[[], None]) -> None:
-        """Begin to load, follow and publish, as soon as the digest key is known."""
+    def start(
+        self,
+        on_revocation: Callable[[Revocation], None],
+        on_key: Callable[[], None],
+        *,
+        on_load: Callable[[Revocation], None] | None = None,
+        confirmed: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """Begin to load, follow and publish, as soon as the digest key is known.
+
+        `on_load` hears what the first load brings, in place of `on_revocation`. A logout is acknowledged only when
+        `confirmed` returns as well, which may raise StoreError.
+        """
         self._on_revocation = on_revocation
+        self._on_load = on_load or on_revocation
+        self._confirmed = confirmed
         self._starting = asyncio.create_task(self._start(on_key))
         self._starting.add_done_callback(self._started)
 
     async def _start(self, on_key: Callable[[], None]) -> None:
         if self._secret is None:
-            self.digester.use(await until_done(self._secret_of_store))
+            self.digester.use(await until_done(self.secret_of_store))
             on_key()
-        self._store.use_key(self.digester.key_id)
-        self._bindings.is_keyed = True
+        self._store.use_key(*(digester.key_id for digester in self.digester.all))
+        self.bindings.is_keyed = True
+        self.keyed.set()
         self.feed.start()
         self.publisher.start()
         await self.revoker.keyed()
 
-    async def _secret_of_store(self) -> bytes:
+    async def secret_of_store(self) -> bytes:
+        """The digest secret that the store keeps. Raises StoreError."""
         await self._store.open()  # the first attempt may have failed
         return await self._store.secret()
 
@@ -83,12 +107,23 @@ class State:
 
     def problem(self) -> str | None:
         """What is wrong with the store, as a reason; None when nothing is."""
-        if self.feed.last_error is None and not self._bindings.is_keyed:
+        if self.feed.last_error is None and not self.bindings.is_keyed:
             return "not reached since the start"
         return self.feed.last_error
 
+    async def _publish(self, revocations: Sequence[Revocation]) -> None:
+        """A logout: durable, and enforced wherever this process answers for it."""
+        if self._confirmed is None:
+            await self.publisher.publish(revocations)
+            return
+        # Both at once, in this order: the first step of the one is to enforce it here, which the other asks about.
+        await asyncio.gather(self.publisher.publish(revocations), self._confirmed())
+
     def _revoked(self, revocation: Revocation) -> None:
         self._on_revocation(revocation)
+
+    def _fed(self, revocation: Revocation) -> None:
+        (self._on_revocation if self.feed.loaded.is_set() else self._on_load)(revocation)
 
     async def aclose(self) -> None:
         """Stop everything, the store last."""
@@ -101,7 +136,7 @@ class State:
         await self._store.aclose()
 
 
-class _Bindings:
+class Bindings:
     """The store's bindings, closed until digests mean something: nothing is looked up or written with a wrong key."""
 
     def __init__(self, store: Store) -> None:

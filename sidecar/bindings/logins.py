@@ -2,7 +2,8 @@
 
 Both carry the authorization code. While the app works on the callback it exchanges the code at the relay, which calls
 `complete`; when the app answers the callback, the proxy finds the session in the `Login` and binds the cookie to it.
-Codes are kept as keyed digests, and only while their callback is in flight. One process: the relay is the pod's own.
+Codes are kept as keyed digests, and only while their callback is in flight. One pod: the relay is its own. Where the
+pod has several processes, `sidecar/workers/logins.py` keeps the same rules across them.
 
 **One callback per code.** A second callback with the same code waits until the first has ended. Else a stranger could
 send a victim's browser to the callback with the stranger's code while their own callback is in flight: one exchange,
@@ -45,6 +46,17 @@ class Login:
     def __repr__(self) -> str:
         return f"<Login {'failed' if self.failed else 'joined' if self.session else 'waiting'}>"
 
+    def then(self, step: Callable[[], None]) -> None:
+        """One more thing to do at the end, before the next callback with this code goes on."""
+        on_end = self._on_end
+
+        def both() -> None:
+            step()
+            if on_end is not None:
+                on_end()
+
+        self._on_end = both
+
     def end(self) -> None:
         """Let the next callback with this code go on. May be called twice."""
         on_end, self._on_end = self._on_end, None
@@ -76,7 +88,7 @@ class Logins:
         self._wait_s = wait_s
         self._key = secrets.token_bytes(32)
         self._flights: dict[bytes, _Flight] = {}
-        self.strays = 0  # codes exchanged so far for which no callback was waiting
+        self.strays: float = 0  # codes exchanged so far for which no callback was waiting
         self._unjoined = 0
         self._unjoined_logged = -UNJOINED_LOG_S
 

@@ -13,17 +13,18 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
 
 from sidecar.config.values import wrong
+from sidecar.stores.interface import StoreUnusable
+from sidecar.stores.redis_address import SCHEMES, RedisAddress
+from sidecar.stores.redis_address import parse as parse_redis
 
 _HOST_NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,62})(?:\.[A-Za-z0-9_][A-Za-z0-9_-]{0,62})*\.?")
 _PORT = re.compile(r"[0-9]{1,5}")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-_REDIS_SCHEMES = ("redis", "rediss")
-_LATER_SCHEMES = ("redis+sentinel", "redis+cluster")
 _UNIX_PATH_LIMIT = 107  # sun_path of Linux, less its closing NUL
 
 LISTEN_FORM = "HOST:PORT such as 0.0.0.0:4180, [::1]:4180, or unix:/path"
 UPSTREAM_FORM = "http://HOST:PORT, https://HOST:PORT or unix:/path"
-STORE_FORM = "sqlite:////path, redis:// or rediss://"
+STORE_FORM = "sqlite:////path, redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +64,12 @@ class UpstreamUrl:
 
 @dataclass(frozen=True, slots=True)
 class StoreUrl:
-    """Which store. `path` is the SQLite file, None in memory; `url` may hold a password."""
+    """Which store. `path` is the SQLite file, None in memory; `url` and `redis` may hold a password."""
 
     kind: Literal["sqlite", "redis"]
     url: str = field(repr=False)
     path: str | None = None
+    redis: RedisAddress | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
         return self.url if self.kind == "sqlite" else f"{self.url.partition('://')[0]}://***"
@@ -210,12 +212,9 @@ def parse_store(value: object) -> StoreUrl:
     scheme, separator, rest = value.partition("://")
     if separator and scheme == "sqlite":
         return StoreUrl("sqlite", value, _sqlite_path(rest))
-    if separator and scheme in _LATER_SCHEMES:
-        raise wrong(f"{scheme}:// is not supported yet", STORE_FORM)
-    if not separator or scheme not in _REDIS_SCHEMES:
+    if not separator or scheme not in SCHEMES:
         raise wrong("not the URL of a store", STORE_FORM)
-    _check_redis(scheme, rest)
-    return StoreUrl("redis", value)
+    return StoreUrl("redis", value, redis=_redis(value))
 
 
 def _sqlite_path(rest: str) -> str | None:
@@ -228,19 +227,14 @@ def _sqlite_path(rest: str) -> str | None:
     return rest[1:]
 
 
-def _check_redis(scheme: str, rest: str) -> None:
-    form = f"{scheme}://[USER:PASSWORD@]HOST:PORT/DATABASE"
-    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
-    if not re.fullmatch(r"(/[0-9]{0,5})?(\?[^#]*)?", rest[len(authority) :]):
-        raise wrong("not a database number", form)  # the client library would take database 0, and say nothing
-    hosts = authority.rpartition("@")[2].split(",")
-    if len(hosts) > 1:
-        raise wrong("several hosts need Sentinel or Cluster, which are not supported yet", form)
-    for host in hosts:
-        match = re.fullmatch(r"(\[[^\]]*\]|[^:]*)(?::([^:]*))?", host)
-        if match is None:
-            raise wrong("the host cannot be read", form)
-        _tcp(match[1], "6379" if match[2] is None else match[2], form)
+def _redis(url: str) -> RedisAddress:
+    try:
+        address = parse_redis(url)
+    except StoreUnusable as error:
+        raise wrong(str(error).removeprefix("store.url "), STORE_FORM) from None  # the path is named anyway
+    for host in address.hosts:
+        _tcp(f"[{host.name}]" if ":" in host.name else host.name, str(host.port), "HOST:PORT")
+    return address
 
 
 # --- networks ---
@@ -264,6 +258,11 @@ def parse_network(value: object) -> Network:
     except ValueError:
         raise wrong("not a network", form) from None
     raise wrong("the address has bits behind the prefix length", form, str(network))
+
+
+def parse_trusted(value: object) -> Network | Literal["unix"]:
+    """A network, or `unix` for whoever may open the Unix socket that is listened on."""
+    return "unix" if value == "unix" else parse_network(value)
 
 
 # --- as types of settings ---
@@ -295,14 +294,14 @@ Store = Annotated[
     BeforeValidator(parse_store),
     _as_text,
     _described(
-        STORE_FORM, r"^(sqlite://|rediss?://.|redis\+(sentinel|cluster)://.)", "sqlite:////var/lib/app/state.db"
+        STORE_FORM, r"^(sqlite://|unix://.|rediss?(\+(sentinel|cluster))?://.)", "sqlite:////var/lib/app/state.db"
     ),
 ]
-TrustedNetwork = Annotated[
-    Network,
-    BeforeValidator(parse_network),
+TrustedPeer = Annotated[
+    Network | Literal["unix"],
+    BeforeValidator(parse_trusted),
     _as_text,
-    _described("A network", r"^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$", "10.0.0.0/8"),
+    _described("A network, or unix", r"^([0-9A-Fa-f:.]+(/[0-9]{1,3})?|unix)$", "10.0.0.0/8", "unix"),
 ]
 _web = WithJsonSchema({"type": "string", "pattern": r"^https?://[^/?#@\s]+[^#\s]*$"})
 Issuer = Annotated[str, AfterValidator(_issuer), WithJsonSchema({"type": "string", "pattern": r"^https?://[^?#@\s]+$"})]

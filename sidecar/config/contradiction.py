@@ -9,15 +9,18 @@ from itertools import combinations
 from urllib.parse import urlsplit
 
 from sidecar.config.address import Address, TcpAddress, UnixAddress, is_loopback
-from sidecar.config.model import Config, ProviderSettings, Route, TokenEndpointBinder
+from sidecar.config.model import Config, ProviderSettings, Route, StoreSettings, TokenEndpointBinder
 from sidecar.config.problem import Fault, Path
 
+_STORE_URL: Path = ("store", "url")
+_CONTROL_RESTART_S = 3.0
 _WILDCARDS = {"0.0.0.0": 4, "::": 6}  # noqa: S104 - compared with, not bound to
 
 
 def contradictions(config: Config) -> Iterator[Fault]:
     """Everything that stops the sidecar from starting."""
     yield from _addresses(config)
+    yield from _listener(config)
     yield from _providers(config)
     for index, provider in enumerate(config.providers):
         yield from _provider(provider, ("providers", index))
@@ -29,12 +32,18 @@ def contradictions(config: Config) -> Iterator[Fault]:
 
 def warnings(config: Config) -> Iterator[Fault]:
     """Everything that an operator should know and may well intend."""
-    for index, network in enumerate(config.trusted_proxies):
-        if network.prefixlen == 0:
+    for index, peer in enumerate(config.trusted_proxies):
+        if peer != "unix" and peer.prefixlen == 0:
             yield Fault(("trusted_proxies", index), "everybody may claim any address in X-Forwarded-For")
+    yield from _listener_warnings(config)
     yield from _idle_secrets(config)
     yield from _store_warnings(config)
+    yield from _worker_warnings(config)
+    if config.limits.connections_per_peer > config.limits.connections:
+        yield Fault(("limits", "connections_per_peer"), "connections_per_peer is never reached: connections is smaller")
     yield from _coverage_warnings(config)
+    if config.log.access_sample < 1 and not config.log.access:
+        yield Fault(("log", "access_sample"), "access_sample is not used: log.access is off")
 
 
 # --- addresses ---
@@ -67,8 +76,30 @@ def _collide(first: Address, second: Address) -> bool:
     if first.port != second.port or first.port == 0:  # 0: the system chooses, never the same twice
         return False
     hosts = {first.host, second.host}
+    if "::" in hosts:  # takes IPv4 as well
+        return True
     same_family = (":" in first.host) == (":" in second.host)
     return len(hosts) == 1 or "localhost" in hosts or (same_family and bool(hosts & _WILDCARDS.keys()))
+
+
+def _listener(config: Config) -> Iterator[Fault]:
+    at: Path = ("tls",)
+    pair = ((*at, "certificate"), (*at, "key"))
+    if bool(config.tls.certificate) != bool(config.tls.key):
+        given, missing = ("certificate", "key") if config.tls.certificate else ("key", "certificate")
+        yield Fault((*at, given), "a certificate and its key come together", f"tls.{missing}", involves=pair)
+    if config.tls.client_ca and not config.tls.certificate:
+        involved = ((*at, "client_ca"), pair[0])
+        yield Fault((*at, "client_ca"), "without TLS nobody shows a certificate", "tls.certificate", involves=involved)
+    mode: Path = ("listen_mode",)
+    if config.listen_mode is not None and isinstance(config.listen, TcpAddress):
+        yield Fault(mode, "only a Unix socket has permissions", "listen: unix:/path", involves=(mode, ("listen",)))
+    if config.proxy_protocol and not config.trusted_proxies:
+        # Whoever is not trusted is not asked for the header, and is refused without it.
+        switch: Path = ("proxy_protocol",)
+        what = "every connection would be refused: no balancer is trusted"
+        involved = (switch, ("trusted_proxies",))
+        yield Fault(switch, what, "trusted_proxies with the balancer's network", involves=involved)
 
 
 def _reaches(target: Address, listener: Address) -> bool:
@@ -191,9 +222,52 @@ def _store(config: Config) -> Iterator[Fault]:
         fresh: Path = ("store", "fresh")
         grace: Path = ("store", "grace")
         yield Fault(grace, "grace is shorter than fresh", "at least fresh", also=fresh, involves=(fresh, grace))
+    yield from _store_needs(config.store)
+    yield from _store_twice(config.store)
+
+
+def _store_needs(store: StoreSettings) -> Iterator[Fault]:
+    """Settings of the store that another one gives a meaning to."""
+    redis = store.url.redis
+    is_tls = redis is not None and redis.tls
+    is_watched = redis is not None and redis.kind == "sentinel"
+    for keys, is_met, needed in (
+        (("username", "password"), redis is not None, "a Redis in store.url"),
+        (("ca_file", "client_certificate", "client_key"), is_tls, "rediss:// in store.url"),
+        (("sentinel_username", "sentinel_password"), is_watched, "redis+sentinel:// in store.url"),
+        (("username",), redis is None or store.password or redis.password, "store.password"),
+        (("sentinel_username",), not is_watched or store.sentinel_password, "store.sentinel_password"),
+        (("client_key",), not is_tls or store.client_certificate, "store.client_certificate"),
+    ):
+        for key in keys:
+            if getattr(store, key) is not None and not is_met:
+                path: Path = ("store", key)
+                yield Fault(path, f"{key} means nothing without another setting", needed, involves=(path, _STORE_URL))
+
+
+def _store_twice(store: StoreSettings) -> Iterator[Fault]:
+    """What stands in the URL as well."""
+    redis = store.url.redis
+    if redis is None:
+        return
+    in_url = {"username": redis.username, "password": redis.password, "ca_file": redis.ca_file}
+    in_url |= {"client_certificate": redis.certificate, "client_key": redis.key}
+    for key, value in in_url.items():
+        if value is not None and getattr(store, key) is not None:
+            path: Path = ("store", key)
+            yield Fault(
+                path, f"{key} also stands in store.url", "one place", also=_STORE_URL, involves=(path, _STORE_URL)
+            )
 
 
 # --- warnings ---
+
+
+def _listener_warnings(config: Config) -> Iterator[Fault]:
+    if isinstance(config.listen, UnixAddress) and "unix" not in config.trusted_proxies:
+        refused = "every connection is refused" if config.proxy_protocol else "the proxy before it is not believed"
+        what = f"listen is a Unix socket and trusted_proxies has no unix: {refused}"
+        yield Fault(("trusted_proxies",), what, "unix among trusted_proxies")
 
 
 def _idle_secrets(config: Config) -> Iterator[Fault]:
@@ -212,6 +286,14 @@ def _store_warnings(config: Config) -> Iterator[Fault]:
     if store.url.kind == "redis" and store.secret is None:
         what = "without store.secret its key is kept in Redis: whoever reads Redis can test guesses"
         yield Fault(("store", "url"), what, "store.secret: {file: PATH}")
+    if store.url.redis is not None and store.url.redis.password is not None:
+        yield Fault(_STORE_URL, "a password in a URL cannot be rotated, and is seen", "store.password: {file: PATH}")
+
+
+def _worker_warnings(config: Config) -> Iterator[Fault]:
+    if config.workers > 1 and config.store.grace < _CONTROL_RESTART_S:
+        what = "workers refuse bound sessions while the control process is restarted: grace is too short for it"
+        yield Fault(("store", "grace"), what, f"{_CONTROL_RESTART_S:g}s or more", also=("workers",))
 
 
 def _coverage_warnings(config: Config) -> Iterator[Fault]:

@@ -17,6 +17,7 @@ from sidecar.config.source import UNUSABLE
 _EXPECTED = {
     "string_type": "text",
     "int_type": "a whole number",
+    "float_type": "a number",
     "bool_type": "true or false",
     "tuple_type": "a list",
     "model_type": "a section of keys",

@@ -15,11 +15,12 @@ from sidecar.config.address import (
     Origin,
     Store,
     TcpAddress,
-    TrustedNetwork,
+    TrustedPeer,
     Upstream,
     parse_network,
     parse_store,
 )
+from sidecar.config.rotating import RotatingSecret
 from sidecar.config.secret import Secret
 from sidecar.config.values import (
     DAY,
@@ -36,8 +37,10 @@ from sidecar.config.values import (
     Namespace,
     ParameterName,
     PathPattern,
+    Permissions,
     Prefix,
     ProviderName,
+    Share,
     Size,
     Switch,
     Text,
@@ -90,6 +93,19 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True)
 
 
+class TlsSettings(Settings):
+    """TLS on the public listener. The files are read again when they change."""
+
+    certificate: FileName | None = None
+    """Certificate chain (PEM), the server's own first; default: no TLS."""
+    key: FileName | None = None
+    """Its private key (PEM), not encrypted."""
+    client_ca: FileName | None = None
+    """CA certificates (PEM); clients must then show a certificate of one of these. Default: none is asked for."""
+    min_version: Literal["1.2", "1.3"] = "1.2"
+    """The oldest version that is spoken."""
+
+
 class UpstreamSettings(Settings):
     """The app."""
 
@@ -102,11 +118,14 @@ class UpstreamSettings(Settings):
     keepalive: Annotated[Duration, between("0s", "1h")] = 1.5
     """How long an idle connection to the app is kept. Keep it below the app's own keep-alive; 0s keeps none."""
     max_connections: Annotated[Count, sized(1, 100_000)] = 512
-    """Connections to the app at one time."""
+    """Connections to the app at one time; WebSockets and event streams come on top."""
     queue_timeout: Timeout = 5.0
     """How long a request waits for one of these connections; then 503."""
     ca_file: FileName | None = None
     """CA certificates (PEM) that an https app is verified with; default: those of the system."""
+    stall_timeout: Timeout | None = 5 * MINUTE
+    """How long the app may pause within an answer of known length before it is cut; null: for ever. Event streams and
+    other answers of unknown length may always pause."""
     tunnel_idle_timeout: Timeout | None = None
     """After how much silence a WebSocket is closed; default: never."""
 
@@ -292,10 +311,26 @@ class StoreSettings(Settings):
 
     url: Store = parse_store("sqlite:////var/lib/logout-sidecar/state.db")
     """SQLite for one pod (four slashes: absolute path; `sqlite://`: in memory), or a Redis that pods share."""
+    username: Text | None = None
+    """User of the Redis servers; default: the default user."""
+    password: RotatingSecret | None = None
+    """Password of the Redis servers, {file: PATH} or {env: NAME}; a file is read again for each new connection."""
+    sentinel_username: Text | None = None
+    """User of the Sentinels, where they have users."""
+    sentinel_password: RotatingSecret | None = None
+    """Password of the Sentinels, {file: PATH} or {env: NAME}; they never get that of the servers."""
+    ca_file: FileName | None = None
+    """CA certificates (PEM) that a Redis with TLS is verified with; default: those of the system."""
+    client_certificate: FileName | None = None
+    """Certificate (PEM) that is shown to a Redis that asks for one; read again when it changes."""
+    client_key: FileName | None = None
+    """Its private key (PEM), not encrypted; default: in the same file."""
     namespace: Namespace = "lg"
     """Prefix of every key: deployments that share a Redis differ in it."""
     secret: Secret | None = None
     """Key of the digests, at least 16 bytes, {file: PATH} or {env: NAME}; default: made once, kept in the store."""
+    other_secrets: tuple[Secret, ...] = ()
+    """Keys that are accepted beside it while it is being changed: first the next one, afterwards the old one."""
     fresh: Annotated[Duration, between("250ms", "1d")] = 2.0
     """As long as the store was heard within this time, all is well."""
     grace: Annotated[Duration, between("250ms", "7d")] = MINUTE
@@ -305,8 +340,9 @@ class StoreSettings(Settings):
 
     @model_validator(mode="after")
     def _long_secret(self) -> Self:
-        if self.secret is not None and len(self.secret) < 16:
-            raise wrong("the secret is too short", "at least 16 bytes", at="secret")
+        for secret, key in ((self.secret, "secret"), *((each, "other_secrets") for each in self.other_secrets)):
+            if secret is not None and len(secret) < 16:
+                raise wrong("the secret is too short", "at least 16 bytes", at=key)
         return self
 
 
@@ -332,8 +368,14 @@ class LimitSettings(Settings):
     """How long a browser's connection may wait for its next request."""
     body_stall_timeout: Timeout = MINUTE
     """How long a browser may let a body stand still: one that it sends, or one that it does not read."""
+    body_min_rate: Annotated[Size, sized(0, 1024 * KIB)] = 100
+    """Bytes a second that such a body moves at least, measured over body_stall_timeout; 0: no minimum."""
+    body_bytes: Annotated[Size, sized(0, 1024**5)] | None = None
+    """Largest body of a request; default: any size."""
     connections: Annotated[Count, sized(1, 1_000_000)] = 10_000
     """Connections from browsers at one time."""
+    connections_per_peer: Annotated[Count, sized(0, 1_000_000)] = 0
+    """Connections of one address at one time; 0: no limit. Trusted proxies are exempt."""
 
 
 class LogSettings(Settings):
@@ -345,13 +387,25 @@ class LogSettings(Settings):
     """One JSON object a line, or lines for a person."""
     access: Switch = False
     """One line per proxied request."""
+    access_sample: Share = 1.0
+    """The share of ordinary requests that get their line; denials, refusals and failures always do."""
+    traceparent: Literal["forward", "create"] = "forward"
+    """forward: W3C trace context passes as it came. create: a request without a valid one begins a trace."""
 
 
 class Config(Settings):
     """Settings of logout-sidecar."""
 
     listen: Listen = TcpAddress("0.0.0.0", 4180)  # noqa: S104 - the public side of a proxy
-    """Address for browsers: HOST:PORT, [IPv6]:PORT or unix:/path."""
+    """Address for browsers: HOST:PORT, [IPv6]:PORT or unix:/path. [::]:PORT takes IPv4 as well."""
+    listen_mode: Permissions | None = None
+    """Permissions of the Unix socket in listen, such as "0660"; default: as the umask leaves them."""
+    tls: TlsSettings = Field(default_factory=TlsSettings)
+    """TLS on the public listener."""
+    proxy_protocol: Switch = False
+    """Connections come from a balancer that speaks the PROXY protocol (v1 or v2) and is in trusted_proxies."""
+    workers: Annotated[Count, sized(1, 64)] = 1
+    """Processes that serve browsers. With more than one, a control process and a supervisor come on top."""
     public_url: Origin | None = None
     """What browsers and the provider see, such as https://app.example.com. Its scheme is told to the app as
     X-Forwarded-Proto, unless a trusted proxy says otherwise; default: http."""
@@ -361,8 +415,8 @@ class Config(Settings):
     """Health and metrics."""
     control: ControlSettings = Field(default_factory=ControlSettings)
     """What providers and the app's OIDC client talk to."""
-    trusted_proxies: tuple[TrustedNetwork, ...] = (parse_network("127.0.0.0/8"), parse_network("::1/128"))
-    """Networks whose X-Forwarded-* headers are believed; name your ingress here."""
+    trusted_proxies: tuple[TrustedPeer, ...] = (parse_network("127.0.0.0/8"), parse_network("::1/128"), "unix")
+    """Networks whose X-Forwarded-* headers are believed; name your ingress here. unix: who may open listen's socket."""
     providers: Annotated[tuple[ProviderSettings, ...], Field(min_length=1)]
     """The OpenID Providers that the app lets users in with."""
     session: SessionSettings = Field(default_factory=SessionSettings)

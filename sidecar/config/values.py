@@ -7,7 +7,15 @@ float, bytes as int. What a value looked like is never repeated in an error, sin
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, PlainSerializer, StrictBool, StrictInt, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    PlainSerializer,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    WithJsonSchema,
+)
 from pydantic_core import PydanticCustomError
 
 from sidecar.config.interpolate import Interpolated
@@ -119,6 +127,38 @@ def as_written(value: object) -> object:
 
 Switch = Annotated[StrictBool, BeforeValidator(as_written)]
 Count = Annotated[StrictInt, BeforeValidator(as_written)]
+
+
+def _share(number: float) -> float:
+    if not 0 <= number <= 1:
+        raise wrong("not a share", "a number from 0 to 1")
+    return number
+
+
+Share = Annotated[
+    StrictFloat,
+    BeforeValidator(as_written),
+    AfterValidator(_share),
+    WithJsonSchema({"type": "number", "minimum": 0, "maximum": 1}),
+]
+
+
+# --- permissions ---
+
+
+def parse_mode(value: object) -> int:
+    """`"0660"`. A number is refused: 660 is decimal, and nobody means 0o1224."""
+    if not isinstance(value, str) or not re.fullmatch(r"0?[0-7]{3}", value):
+        raise wrong("not permissions", 'octal digits in quotes, such as "0660"')
+    return int(value, 8)
+
+
+Permissions = Annotated[
+    int,
+    BeforeValidator(parse_mode),
+    PlainSerializer("{:04o}".format, return_type=str, when_used="unless-none"),
+    WithJsonSchema({"type": "string", "pattern": "^0?[0-7]{3}$", "examples": ["0660"]}),
+]
 
 
 # --- text ---

@@ -71,12 +71,14 @@ class LogoutEndpoint:
         digester: Digester,
         session_max_age: float,
         now: Callable[[], float] = clock.wall,
+        late: Callable[[], float] = clock.late,
     ) -> None:
         self._providers = providers
         self._publish = publish
         self._digester = digester
         self._session_max_age = session_max_age
         self._now = now
+        self._late = late
         self._reading = 0
         self._waiting = 0
         self._publishing: set[asyncio.Future[None]] = set()  # the loop alone would let them be collected
@@ -112,7 +114,7 @@ class LogoutEndpoint:
         rejects_replay = provider.policy.jti_replay == "reject"
         if rejects_replay and self._seen.has(token, now):
             raise TokenError("replayed_jti", "jti was used before; `jti_replay: accept` tolerates providers that retry")
-        expires = expiry(now, self._session_max_age)
+        expires = expiry(self._late(), self._session_max_age)
         await self._publish_until(deadline, token, expires)
         if rejects_replay:  # only after success, or the provider's retry would be refused
             self._seen.add(token, now)

@@ -5,7 +5,7 @@ draining. What else may be wrong (store, keys) is shown with `?verbose` and take
 that fails fails for all replicas at once.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -16,10 +16,15 @@ from sidecar import metrics
 from sidecar.control.server import Handler, answer, error_answer, routed, runner
 
 Check = Callable[[], str | None]  # what is wrong, in a few words; None when nothing is
+Pod = Callable[[Iterable[Metric]], Awaitable[Iterable[Metric]]]  # the numbers of this process to those of all
 
 
 def ops_runner(
-    *, gates: Mapping[str, Check], shown: Mapping[str, Check], collectors: Iterable[Collector] = ()
+    *,
+    gates: Mapping[str, Check],
+    shown: Mapping[str, Check],
+    collectors: Iterable[Collector] = (),
+    pod: Pod | None = None,
 ) -> web.ServerRunner:
     """The server for the ops listener. Call it inside the running loop."""
 
@@ -34,9 +39,10 @@ def ops_runner(
             text = "ok\n" if is_ready else "not ready\n"
         return answer(200 if is_ready else 503, text.encode())
 
-    everything = _Collectors(metrics.registry, *collectors)
+    own = _Collectors(metrics.registry, *collectors)
 
     async def scrape(_request: web.BaseRequest) -> web.Response:
+        everything = own if pod is None else _Collected(await pod(own.collect()))
         response = answer(200, generate_latest(everything))
         response.headers["Content-Type"] = CONTENT_TYPE_LATEST
         return response
@@ -53,6 +59,16 @@ class _Collectors(Collector):
     def collect(self) -> Iterator[Metric]:
         for collector in self._collectors:
             yield from collector.collect()
+
+
+class _Collected(Collector):
+    """What was collected elsewhere."""
+
+    def __init__(self, collected: Iterable[Metric]) -> None:
+        self._collected = collected
+
+    def collect(self) -> Iterable[Metric]:
+        return self._collected
 
 
 def _get(handler: Handler) -> Handler:

@@ -5,7 +5,7 @@ bound request is refused anyway; the logouts of that time are kept, bounded, and
 """
 
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from sidecar.core.identity import Digester
 from sidecar.core.logout_token import LogoutToken, revocations
@@ -30,14 +30,19 @@ class Revoker:
             if len(self._kept) < MAX_KEPT:
                 self._kept.append((token, expires))
             raise StoreError("store_unavailable", "the store has not been reached since the start")
-        await self._publish(tuple(revocations(token, self._digester, expires=expires)))
+        await self._publish(tuple(self._meant_by(token, expires)))
 
     async def keyed(self) -> None:
         """The key is known: publish what was kept. What the store refuses waits in the publisher's outbox."""
         self._is_keyed = True
         kept, self._kept = self._kept, []
         # All at once: each is enforced here before the store is waited for, however long that takes.
-        meant = [each for token, expires in kept for each in revocations(token, self._digester, expires=expires)]
+        meant = [each for token, expires in kept for each in self._meant_by(token, expires)]
         if meant:
             with contextlib.suppress(StoreError):
                 await self._publish(meant)
+
+    def _meant_by(self, token: LogoutToken, expires: int) -> Iterator[Revocation]:
+        """Under every accepted key: while the secret is changed, bindings exist under the old one and the new one."""
+        for digester in self._digester.all:
+            yield from revocations(token, digester, expires=expires)

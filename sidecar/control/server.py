@@ -71,7 +71,8 @@ class _Connection(web.RequestHandler):
             logger.error("control_fault", exc_info=exc)
             response = error_answer(status, "server_error", "internal error")
         else:
-            log.event(logger, logging.INFO, "control_malformed_request", status=status)
+            # Scanners must not fill the log (reference case 195).
+            log.event(logger, logging.DEBUG, "control_malformed_request", status=status)
             response = error_answer(status, "invalid_request", "not a valid HTTP request")
         response.force_close()
         return response

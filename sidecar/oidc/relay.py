@@ -66,12 +66,15 @@ class IdTokenReader(Protocol):
 
 
 class Joins(Protocol):
-    """Where logins wait for their session (`sidecar/bindings/logins.py`)."""
+    """Where logins wait for their session: in this process (`sidecar/bindings/logins.py`) or in another.
 
-    def complete(self, code: str, session: Session) -> bool:
+    What is returned to be awaited is known where it is needed when it is done; SidecarError: it is not.
+    """
+
+    def complete(self, code: str, session: Session) -> bool | Awaitable[bool]:
         """The code was exchanged for this session."""
 
-    def fail(self, code: str) -> bool:
+    def fail(self, code: str) -> bool | Awaitable[bool]:
         """The code was exchanged, for nobody knows what."""
 
 
@@ -192,9 +195,9 @@ class _Route:
         except TokenError as error:
             # The app may accept what we could not verify, so its login must not reach the browser.
             event(_logger, logging.WARNING, "login_unverified", provider=self._provider.name, reason=error.reason)
-            self._logins.fail(code)
+            await _known(self._logins.fail(code))
             return
-        self._logins.complete(code, session)
+        await _known(self._logins.complete(code, session))
 
     def _note_refusal(self, asked: Mapping[str, object], status: int) -> None:
         metrics.logins.labels("refused").inc()
@@ -203,6 +206,16 @@ class _Route:
             hint = "the assertion's aud must be the provider's token endpoint, not the relay's"
             event(_logger, logging.WARNING, "client_assertion_refused", provider=self._provider.name, hint=hint)
         event(_logger, logging.DEBUG, "token_request_refused", provider=self._provider.name, status=status)
+
+
+async def _known(joined: bool | Awaitable[bool]) -> None:  # noqa: FBT001 - what `Joins` returns
+    """The app gets no answer before the callback knows of its login: it would pass as none, and no logout reach it."""
+    if isinstance(joined, bool):
+        return
+    try:
+        await joined
+    except SidecarError as error:
+        raise _Refused(503, error.reason, "the callback cannot be told of its login now") from error
 
 
 @web.middleware

@@ -41,7 +41,7 @@ class Feed:
         freshness: Freshness,
         on_revocation: Callable[[Revocation], None],
         boot: Callable[[], float] = clock.boot,
-        wall: Callable[[], float] = clock.wall,
+        wall: Callable[[], float] = clock.early,
     ) -> None:
         self._store = store
         self._replica = replica
@@ -49,7 +49,6 @@ class Feed:
         self._on_revocation = on_revocation
         self._boot = boot
         self._wall = wall
-        self._wall_at_boot = wall() - boot()
         self._known: Replica | None = None  # what the store is known to hold, while healing
         self._tasks: set[asyncio.Task[None]] = set()
         self._healing: asyncio.Task[None] | None = None
@@ -139,7 +138,7 @@ class Feed:
         # Replicas that heal together begin in different shards and skip what they hear from each other. There is no
         # lock: publishing twice is harmless, and a lock whose holder dies is not.
         first = random.randrange(SHARDS)  # noqa: S311 - jitter, not a secret
-        lost = self._replica.lacking(known, self._steady_wall(), first)
+        lost = self._replica.lacking(known, self._wall(), first)
         published = 0
         while page := list(islice(lost, PAGE)):
             await until_done(partial(self._store.append, page))
@@ -159,7 +158,7 @@ class Feed:
     async def _sweep(self) -> None:
         before = self.state
         while True:
-            self._replica.sweep(self._steady_wall())
+            self._replica.sweep(self._wall())
             metrics.revocations_active.set(len(self._replica))
             metrics.replica_age.set(self._freshness.age(self._boot()))
             if (now := self.state) is not before:
@@ -175,10 +174,6 @@ class Feed:
                 await self._store.prune()
             except StoreError as error:
                 metrics.store_errors.labels(reason=error.reason).inc()
-
-    def _steady_wall(self) -> float:
-        """The wall clock without its steps forward, which would expire early (reference B8)."""
-        return min(self._wall(), self._wall_at_boot + self._boot())
 
     # Tasks
 

@@ -42,10 +42,11 @@ class Store(Protocol):
     async def secret(self) -> bytes:
         """The digest secret kept in the store: 32 random bytes, made once by whoever asks first."""
 
-    def use_key(self, key_id: int) -> None:
-        """Name the key of the digests (`Digester.key_id`).
+    def use_key(self, key_id: int, *others: int) -> None:
+        """Name the key of the digests (`Digester.key_id`), and the others that are accepted.
 
-        It is written beside each revocation. A reader that meets another one says so: those entries match nothing here.
+        It is written beside each revocation. A reader that meets a foreign one says so: those entries match nothing
+        here.
         """
 
     async def append(self, revocations: Sequence[Revocation]) -> None:

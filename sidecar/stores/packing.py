@@ -75,16 +75,18 @@ class Entries:
     """
 
     def __init__(self) -> None:
-        self._key_id: int | None = None
+        self._key_id = 0
+        self._accepted: frozenset[int] = frozenset()
         self._complained: set[str] = set()
 
-    def use_key(self, key_id: int) -> None:
-        """The key that digests are made with from now on."""
+    def use_key(self, key_id: int, *others: int) -> None:
+        """The key that digests are made with from now on, and the others that are accepted."""
         self._key_id = key_id
+        self._accepted = frozenset((key_id, *others))
 
     def pack(self, revocation: Revocation) -> bytes:
         """One log entry."""
-        return pack_revocation(revocation, self._key_id or 0)
+        return pack_revocation(revocation, self._key_id)
 
     def unpack(self, entries: Iterable[bytes]) -> list[Revocation]:
         """The revocations of all entries that can be read."""
@@ -95,7 +97,7 @@ class Entries:
             except StoreError as error:
                 self._complain(error.reason)
                 continue
-            if self._key_id is not None and key_id != self._key_id:
+            if self._accepted and key_id not in self._accepted:
                 self._complain("digest_key_foreign")
             revocations.append(revocation)
         return revocations

@@ -34,7 +34,7 @@ class Publisher:
         on_revocation: Callable[[Revocation], None],
         budget_s: float = 0.8,  # of the second within which a logout POST is answered
         outbox_limit: int = OUTBOX_LIMIT,
-        wall: Callable[[], float] = clock.wall,
+        wall: Callable[[], float] = clock.early,
     ) -> None:
         self._store = store
         self._replica = replica

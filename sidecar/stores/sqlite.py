@@ -66,9 +66,12 @@ Statement = tuple[str, tuple[Any, ...]]
 class SqliteStore:
     """`Store` on one file. See `stores/interface.py` for what each method promises."""
 
-    def __init__(self, path: str | None, *, wall: Callable[[], float] = clock.wall) -> None:
+    def __init__(
+        self, path: str | None, *, early: Callable[[], float] = clock.early, late: Callable[[], float] = clock.late
+    ) -> None:
         self._path = path
-        self._wall = wall
+        self._early = early
+        self._late = late
         self._thread: ThreadPoolExecutor | None = None
         self._database: _Database | None = None
         self._commits = GroupCommit(self._commit)
@@ -97,8 +100,8 @@ class SqliteStore:
     async def secret(self) -> bytes:
         return await self._in_thread(self._opened.secret)
 
-    def use_key(self, key_id: int) -> None:
-        self._entries.use_key(key_id)
+    def use_key(self, key_id: int, *others: int) -> None:
+        self._entries.use_key(key_id, *others)
 
     async def append(self, revocations: Sequence[Revocation]) -> None:
         insert = "INSERT INTO log (entry, expires) VALUES (?, ?)"
@@ -123,16 +126,16 @@ class SqliteStore:
 
     async def prune(self) -> None:
         for _ in range(PRUNE_PAGES):
-            if not await self._in_thread(self._opened.prune, self._wall()):
+            if not await self._in_thread(self._opened.prune, self._early()):
                 return
 
     async def get_binding(self, credential: bytes) -> BoundSession | None:
-        value = await self._in_thread(self._opened.binding, credential, self._wall())
+        value = await self._in_thread(self._opened.binding, credential, self._early())
         return None if value is None else unpack_binding(value)
 
     async def put_binding(self, credential: bytes, session: BoundSession, ttl: int) -> None:
         replace = "REPLACE INTO binding (credential, session, expires) VALUES (?, ?, ?)"
-        await self._commits.add([(replace, (credential, pack_binding(session), int(self._wall()) + ttl + 1))])
+        await self._commits.add([(replace, (credential, pack_binding(session), int(self._late()) + ttl + 1))])
 
     async def delete_binding(self, credential: bytes) -> None:
         await self._commits.add([("DELETE FROM binding WHERE credential = ?", (credential,))])

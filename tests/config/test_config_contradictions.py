@@ -152,6 +152,9 @@ WARNINGS = [
     (_provider(f"{ISSUER}, {SECRET}"), "providers[0].client_secret", "client_secret is not used"),
     (_session(f"bind: [{TOKEN_ENDPOINT}], credentials: [{{header: a}}]"), "session.credentials", "stays unbound"),
     (GOOD + "enforcement: {routes: [{path: /*, action: allow}]}", "enforcement.routes[0]", "everything unjudged"),
+    (GOOD + "limits: {connections: 5, connections_per_peer: 6}", "limits.connections_per_peer", "never reached"),
+    (GOOD + "workers: 2\nstore: {fresh: 1s, grace: 2s}", "store.grace", "control process is restarted"),
+    (GOOD + "log: {access_sample: 0.1}", "log.access_sample", "log.access is off"),
 ]
 
 

@@ -46,12 +46,20 @@ SINGLE_FAULTS = [
     ("trusted_proxies: [10.0.0.0/99]", "4:19", "trusted_proxies[0]", "not a network"),
     ("log: {access: yes}", "4:15", "log.access", "expected true or false; did you mean true?"),
     ('log: {access: "true"}', "4:15", "log.access", "expected true or false"),
+    ("log: {access_sample: 10%}", "4:22", "log.access_sample", "expected a number"),
+    ("log: {access_sample: 1.5}", "4:22", "log.access_sample", "not a share; expected a number from 0 to 1"),
+    ("log: {access_sample: -0.1}", "4:22", "log.access_sample", "not a share"),
+    ("log: {access_sample: .nan}", "4:22", "log.access_sample", "expected a number"),
+    ("log: {access_sample: true}", "4:22", "log.access_sample", "expected a number"),
+    ("log: {traceparent: always}", "4:20", "log.traceparent", "expected one of forward, create"),
     ("log: {level: warn}", "4:14", "log.level", "did you mean warning?"),
     ("log: {level: loud}", "4:14", "log.level", "expected one of debug, info, warning, error"),
     ("limits: {connections: 1.5}", "4:23", "limits.connections", "a whole number"),
     ("limits: {connections: true}", "4:23", "limits.connections", "a whole number"),
     ('limits: {connections: "7"}', "4:23", "limits.connections", "a whole number"),
     ("limits: {connections: 0}", "4:23", "limits.connections", "expected 1 to 1000000"),
+    ("limits: {body_min_rate: 2MiB}", "4:25", "limits.body_min_rate", "out of bounds"),
+    ("limits: {connections_per_peer: -1}", "4:32", "limits.connections_per_peer", "out of bounds"),
     ("limits: {head_bytes: 64KB}", "4:22", "limits.head_bytes", "did you mean KiB, MiB or GiB"),
     ("limits: {head_bytes: 10}", "4:22", "limits.head_bytes", "out of bounds"),
     ("limits: {head_timeout: 10}", "4:24", "limits.head_timeout", "did you mean 10s?"),
@@ -191,7 +199,8 @@ def test_a_problem_shows_its_line_and_column(problems: "Problems") -> None:
     (problem,) = problems(f"{GOOD}log:\n  levle: info\n")
     headline, line, caret = problem.render().splitlines()
     assert headline.endswith(
-        "config.yaml:5:3: log.levle: unknown key; expected one of access, format, level; did you mean level?"
+        "config.yaml:5:3: log.levle: unknown key; expected one of access, access_sample, format, level, traceparent; "
+        "did you mean level?"
     )
     assert line == "     5 |   levle: info"
     assert caret == "       |   ^"

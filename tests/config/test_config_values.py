@@ -169,8 +169,11 @@ def test_what_is_not_an_upstream_is_refused(value: object) -> None:
         ("sqlite:////var/lib/x.db", "sqlite", "/var/lib/x.db"),
         ("sqlite:///x.db", "sqlite", "x.db"),
         ("redis://h:6379/0", "redis", None),
-        ("redis://h/?protocol=3", "redis", None),
+        ("redis://h/?db=3", "redis", None),
         ("rediss://user:pw@h", "redis", None),
+        ("unix:///run/redis.sock?db=1", "redis", None),
+        ("redis+sentinel://a:26379,b:26379/main/0", "redis", None),
+        ("rediss+cluster://a:1,[::1]:2", "redis", None),
     ],
 )
 def test_a_store_is_parsed(text: str, kind: str, path: str | None) -> None:
@@ -196,8 +199,10 @@ def test_a_store_is_parsed(text: str, kind: str, path: str | None) -> None:
             "sqlite:////dir/",
         ),
         *(
-            "redis+sentinel://a:26379,b:26379/main/0",
-            "redis+cluster://a:1",
+            "redis://h/?protocol=3",
+            "redis://a_b..c",
+            "redis+sentinel://a:26379",
+            "redis+cluster://a:1/2",
             "mysql://h",
             "/var/x.db",
             "redis://a b",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from sidecar import clock
 from sidecar.core.identity import BoundSession, Kind
 from sidecar.core.revocation import Revocation
 from sidecar.stores.interface import StoreError, StoreUnusable
@@ -196,9 +197,29 @@ async def test_an_own_append_is_not_found_by_polling(tmp_path, monkeypatch):
     await store.aclose()
 
 
+@pytest.mark.parametrize("step", [3600, -3600])
+async def test_a_step_of_the_wall_clock_drops_no_revocation_and_no_binding(tmp_path, monkeypatch, step):
+    store = SqliteStore(str(tmp_path / "state.db"))
+    await store.open()
+    now = int(clock.wall())
+    revocation = Revocation(Kind.SID, b"r" * 16, now * 1000, now + 1800)
+    session = BoundSession(b"o" * 16, None, 1, 1)
+    wall = clock.wall
+    if step < 0:  # what is written while the clock is behind has to last until it is right again
+        monkeypatch.setattr(clock, "wall", lambda: wall() + step)
+    await store.append([revocation])
+    await store.put_binding(b"a" * 16, session, 1800)
+    monkeypatch.setattr(clock, "wall", lambda: wall() + max(step, 0))
+    await store.prune()
+
+    assert [each async for page in store.snapshot() for each in page] == [revocation]
+    assert await store.get_binding(b"a" * 16) == session
+    await store.aclose()
+
+
 async def test_an_expired_binding_is_pruned_and_a_live_one_stays(tmp_path):
     now = 1_800_000_000.0
-    store = SqliteStore(str(tmp_path / "state.db"), wall=lambda: now)
+    store = SqliteStore(str(tmp_path / "state.db"), early=lambda: now, late=lambda: now)
     await store.open()
     session = BoundSession(b"o" * 16, None, 1, 1)
     await store.put_binding(b"a" * 16, session, 10)

@@ -1,0 +1,85 @@
+"""What every process of ours does, whatever runs in it: signals, background tasks, sites, settling, draining."""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import signal
+import socket
+from collections.abc import Coroutine
+
+from aiohttp import web
+
+from sidecar import log
+from sidecar.app.listener import Public
+from sidecar.config.model import DrainSettings
+from sidecar.proxy.plane import Plane
+
+_logger = logging.getLogger(__name__)
+
+
+def stop_signal() -> asyncio.Event:
+    """Set by SIGTERM and SIGINT."""
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    return stopping
+
+
+def lifeline_ends(descriptor: int) -> asyncio.Event:
+    """Set when the supervisor is gone, or has closed this lifeline."""
+    over = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def ended() -> None:  # nobody ever writes to it: readable means closed
+        loop.remove_reader(descriptor)
+        over.set()
+
+    loop.add_reader(descriptor, ended)
+    return over
+
+
+async def first_of(*events: asyncio.Event, timeout_s: float | None = None) -> None:
+    """Return when one of them is set, or when the time is over."""
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    await asyncio.wait(waits, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
+
+
+def background(stack: contextlib.AsyncExitStack, work: Coroutine[None, None, None]) -> None:
+    """Run until the stack ends."""
+    stack.push_async_callback(_cancelled, asyncio.create_task(work))
+
+
+async def _cancelled(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.wait({task})
+
+
+async def site(stack: contextlib.AsyncExitStack, runner: "web.BaseRunner", where: socket.socket | str) -> None:
+    """Serve on a socket, or on a path, until the stack ends."""
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    place = web.UnixSite(runner, where) if isinstance(where, str) else web.SockSite(runner, where)
+    await place.start()
+
+
+async def settle(loaded: asyncio.Event) -> None:
+    """After the load, keep the collector away from what will live as long as the process.
+
+    Measured: with 100 000 revocations a full collection took 5 ms, and came every few thousand requests.
+    """
+    await loaded.wait()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 50)
+
+
+async def drain(settings: DrainSettings, plane: Plane, public: Public) -> None:
+    """Readiness off, go on accepting until load balancers have noticed, finish what runs; the rest is cut."""
+    log.event(_logger, logging.INFO, "draining", delay_s=settings.delay, timeout_s=settings.timeout)
+    plane.is_draining = True
+    await asyncio.sleep(settings.delay)
+    public.close()
+    await plane.finish(settings.timeout)

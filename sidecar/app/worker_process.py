@@ -1,0 +1,76 @@
+"""A worker of a pod with several processes: the data plane, with a replica of its own.
+
+It is put together as one process alone is, but for its store, its logins and its freshness, which it has from the
+control process. It fetches the providers' keys itself, and only where it has to verify tokens of browsers.
+"""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Mapping
+from functools import partial
+
+from sidecar import clock, metrics
+from sidecar.app.data_plane import DataPlane, build_data_plane
+from sidecar.app.listener import open_public
+from sidecar.app.process import background, drain, first_of, lifeline_ends, settle, stop_signal
+from sidecar.app.providers import Provider, open_providers
+from sidecar.app.state import State
+from sidecar.config.model import Config, TokenBinder
+from sidecar.workers.line import Call
+from sidecar.workers.logins import WorkerLogins
+from sidecar.workers.remote import BorrowedFreshness, RemoteStore
+from sidecar.workers.tally import pack
+from sidecar.workers.uplink import Uplink
+
+OPEN_S = 2.0  # a restarted worker takes what has queued up when it has loaded; without a store it refuses in time
+
+
+async def serve_worker(
+    config: Config, *, slot: int, pid: int, public: socket.socket, control_path: str, hub_path: str, lifeline: int
+) -> int:
+    """Serve until SIGTERM, SIGINT or the end of the lifeline; the exit code. Raises SidecarError."""
+    stopping, over = stop_signal(), lifeline_ends(lifeline)
+    uplink = Uplink(path=hub_path, slot=slot, pid=pid)
+    async with contextlib.AsyncExitStack() as stack:
+        serving = asyncio.Event()
+        state = _state(config, uplink, serving)
+        background(stack, uplink.run())  # ends after what asks through it
+        stack.push_async_callback(state.aclose)
+        providers = await stack.enter_async_context(_providers(config))
+        data = build_data_plane(config, state, providers, control_path)
+        stack.push_async_callback(data.aclose)
+        uplink.handlers[Call.METRICS] = partial(_numbers, data)
+        background(stack, settle(state.feed.loaded))
+        state.start(data.gate.revoked, data.gate.key_changed)
+        await first_of(state.feed.loaded, stopping, over, timeout_s=OPEN_S)
+        accepting = await open_public(data.plane, config, public)
+        serving.set()
+        await first_of(stopping, over)
+        serving.clear()
+        if stopping.is_set():
+            await drain(config.drain, data.plane, accepting)
+    return 0
+
+
+def _state(config: Config, uplink: Uplink, serving: asyncio.Event) -> State:
+    freshness = BorrowedFreshness(config.store.fresh, config.store.grace)
+    logins = WorkerLogins(uplink, clock=clock.boot)
+    uplink.on_up, uplink.on_down = logins.came, logins.went
+    uplink.handlers.update({Call.JOIN: logins.joined, Call.FAIL: logins.failed, Call.STRAY: logins.strayed})
+    store = RemoteStore(uplink, borrowed=freshness.borrowed, is_serving=serving.is_set)
+    return State(config, store, freshness=freshness, logins=logins)
+
+
+@contextlib.asynccontextmanager
+async def _providers(config: Config) -> AsyncIterator[Mapping[str, Provider]]:
+    """Only browsers' tokens are verified here: the relay and the logout endpoint are in the control process."""
+    if not any(isinstance(binder, TokenBinder) for binder in config.session.bind):
+        yield {}
+        return
+    async with open_providers(config) as providers:
+        yield providers
+
+
+async def _numbers(data: DataPlane, _payload: bytes) -> bytes:
+    return pack([*metrics.registry.collect(), *data.stats.collect()])
