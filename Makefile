@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo demo-check test lint bench clean
+.PHONY: demo demo-check test lint bench bench-write fuzz soak clean
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version) if sys.version_info < (3, 11) else None'
@@ -30,8 +30,21 @@ lint: .venv/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Some of it, or quickly: make bench ARGS='--only bodies,latency --rounds 1 --seconds 1'
 bench: .venv/.test
-	$(BIN)/python -m benchmarks.run
+	$(BIN)/python -m benchmarks.run $(ARGS)
+
+bench-write: .venv/.test
+	$(BIN)/python -m benchmarks.run --write $(ARGS)
+
+# Another seed each time; SEED=... repeats a run, or the one round that a failure named. Needs no other program.
+fuzz: .venv/.test
+	$(BIN)/python tests/fuzz/fuzz.py --seconds $(or $(SECONDS),60) --seed '$(SEED)'
+
+# Linux and two cores. Memory and descriptors under mixed load; then others' waiting times beside slow connections.
+soak: .venv/.test
+	$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),10)
+	$(BIN)/python -m benchmarks.slowloris
 
 clean:
 	rm -rf .venv

@@ -1,4 +1,5 @@
--- The headers of a browser, and one of 1000 sessions, each request another one. With `paced`, not as fast as it goes.
+-- The headers of a browser, and one of many sessions, each request another one. Arguments: `paced`, not as fast as it
+-- goes; `host=NAME`; a file with Cookie headers, one a line, instead of the 1000 sessions of the sidecar's store.
 local base = {
   ["Host"] = "app.example.com",
   ["sec-ch-ua"] = '"Chromium";v="140", "Not=A?Brand";v="24"',
@@ -17,17 +18,36 @@ local base = {
 }
 local requests, next_one = {}, 0
 
-function init(args)
-  if args[1] == "paced" then
-    function delay() return 1 end -- ms before each request of a connection: the same rate for everybody
+local function cookies(path)
+  local found = {}
+  if path then
+    for line in io.lines(path) do found[#found + 1] = line end
+  else
+    for number = 0, 999 do
+      found[#found + 1] = string.format("theme=dark; JSESSIONID=session-%04d-0123456789abcdef; lang=en", number)
+    end
   end
-  for number = 0, 999 do
-    base["Cookie"] = string.format("theme=dark; JSESSIONID=session-%04d-0123456789abcdef; lang=en", number)
+  return found
+end
+
+function init(args)
+  local path
+  for _, argument in ipairs(args) do
+    if argument == "paced" then
+      function delay() return 1 end -- ms before each request of a connection: the same rate for everybody
+    elseif argument:sub(1, 5) == "host=" then
+      base["Host"] = argument:sub(6)
+    else
+      path = argument
+    end
+  end
+  for number, cookie in ipairs(cookies(path)) do
+    base["Cookie"] = cookie
     requests[number] = wrk.format("GET", "/app/page?x=" .. number, base)
   end
 end
 
 function request()
-  next_one = (next_one + 1) % 1000
+  next_one = next_one % #requests + 1
   return requests[next_one]
 end

@@ -1,4 +1,4 @@
--- Logout tokens from a file, one a line, each sent once or more.
+-- Logout tokens from a file, one a line, each sent once, and again only when they run out.
 local bodies, next_one = {}, 0
 
 function init(args)
