@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from sidecar import clock, log
 from sidecar.bindings.directory import Directory
 from sidecar.bindings.logins import Logins
-from sidecar.config.model import Config
+from sidecar.config.model import Config, StoreSettings
 from sidecar.control.revoker import Revoker
 from sidecar.core.freshness import Freshness
 from sidecar.core.identity import BoundSession, Digester
@@ -160,10 +160,24 @@ class Bindings:
             raise StoreError("store_unavailable", "the store has not been reached since the start")
 
 
+def _store(settings: StoreSettings) -> Store:
+    return open_store(
+        settings.url.url,
+        settings.namespace,
+        username=settings.username,
+        password=settings.password.reveal if settings.password else None,
+        sentinel_username=settings.sentinel_username,
+        sentinel_password=settings.sentinel_password.reveal if settings.sentinel_password else None,
+        ca_file=settings.ca_file,
+        client_certificate=settings.client_certificate,
+        client_key=settings.client_key,
+    )
+
+
 @contextlib.asynccontextmanager
 async def open_state(config: Config) -> AsyncIterator[State]:
     """The state of one process; closed at the end."""
-    state = State(config, open_store(config.store.url.url, config.store.namespace))
+    state = State(config, _store(config.store))
     try:
         await state.open()
         yield state

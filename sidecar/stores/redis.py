@@ -7,8 +7,7 @@
     lg:b:<digest>  one binding
 
 `lg` is the namespace; the braces keep the first three in one cluster slot. No Lua, no CONFIG, no keyspace events. The
-commands are XADD XRANGE XREAD XTRIM XINFO|STREAM EXISTS MULTI EXEC HMGET HSETNX ZADD ZREMRANGEBYSCORE SET GET DEL INFO
-ROLE TIME, and what a connection needs (AUTH, SELECT).
+commands are those of the ACL in docs/operations.md; a test runs everything with exactly these rights.
 
 A Redis can lose entries in silence: XREAD after a FLUSHALL, a failover or a restart looks like a quiet log. So about
 every second `follow` compares the stream's own count of entries ever added with what it has seen, asks who answers
@@ -18,11 +17,9 @@ reads. Any difference is a StoreError, upon which the feed loads everything agai
 
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-
-from redis.asyncio.connection import AbstractConnection
 
 from sidecar import clock
 from sidecar.core.identity import BoundSession
@@ -31,7 +28,8 @@ from sidecar.log import event
 from sidecar.stores.group_commit import GroupCommit
 from sidecar.stores.interface import PAGE, WAIT_S, Batch, StoreError, StoreUnusable
 from sidecar.stores.packing import Entries, pack_binding, unpack_binding
-from sidecar.stores.redis_client import Client, place, raise_first
+from sidecar.stores.redis_client import raise_first
+from sidecar.stores.redis_topology import Clients
 
 logger = logging.getLogger(__name__)
 
@@ -68,18 +66,15 @@ class _Position:
 
 
 class RedisStore:
-    """`Store` on one Redis or Valkey server. See `stores/interface.py` for what each method promises."""
+    """`Store` in Redis or Valkey. See `stores/interface.py` for what each method promises."""
 
-    def __init__(self, url: str, *, namespace: str = "lg", boot: Callable[[], float] = clock.boot) -> None:
-        if not namespace or set(namespace) & set("{}"):
-            raise StoreUnusable("store_namespace_invalid", "store.namespace must not be empty or hold braces")
-        self._where = place(url)
-        # One client for each role: a slow answer in one never delays the others.
-        self._reader = Client(url, connections=1, timeout_s=WAIT_S + 1.0, on_connect=self._connected)
-        self._writer = Client(url, connections=2, timeout_s=0.6, again=True)
-        self._bindings = Client(url, connections=8, timeout_s=0.25, again=True)
-        self._connections = 0
-        self._log = f"{{{namespace}:rv}}:log"
+    def __init__(self, clients: Clients, *, place: str, namespace: str, boot: Callable[[], float] = clock.boot) -> None:
+        self._clients = clients
+        self._reader = clients.reader
+        self._writer = clients.writer
+        self._bindings = clients.bindings
+        self._where = place
+        self._log = log_key(namespace)
         self._meta = f"{{{namespace}:rv}}:meta"
         self._pods = f"{{{namespace}:rv}}:pods"
         self._binding_prefix = f"{namespace}:b:".encode()
@@ -100,11 +95,10 @@ class RedisStore:
     async def open(self) -> None:
         await self._keep_meta()
         if not self._warned:
-            await self._warn_of_eviction()
+            await self._warn()
 
     async def aclose(self) -> None:
-        for client in (self._reader, self._writer, self._bindings):
-            await client.aclose()
+        await self._clients.aclose()
 
     async def secret(self) -> bytes:
         (found,) = await self._writer.ask("HMGET", self._meta, "secret")
@@ -116,18 +110,23 @@ class RedisStore:
         self._secret = bytes(found)
         return self._secret
 
-    def use_key(self, key_id: int) -> None:
-        self._entries.use_key(key_id)
+    def use_key(self, key_id: int, *others: int) -> None:
+        self._entries.use_key(key_id, *others)
 
     # Log
 
     async def append(self, revocations: Sequence[Revocation]) -> None:
-        await self._commits.add([self._entries.pack(each) for each in revocations])
+        if revocations:
+            await self._commits.add([self._entries.pack(each) for each in revocations])
 
     async def snapshot(self) -> AsyncIterator[Sequence[Revocation]]:
         self._position = None
+        # Something may have happened to the server, or it is not the master any more. An old connection would not tell:
+        # after a failover nothing closes one that merely reads.
+        for client in (self._reader, self._writer, self._bindings):
+            client.leave()
         server = await self._inspect()
-        connection = self._connections
+        connection = self._reader.connects
         log, _ = await self._look(after=None)
         first = b"-"
         complete = False
@@ -150,7 +149,7 @@ class RedisStore:
             wait = ("COUNT", PAGE, "BLOCK", int(WAIT_S * 1000))
             answer = await self._reader.ask("XREAD", *wait, "STREAMS", self._log, position.log.last)
             page = _entries_of(answer)
-        if self._connections != position.connection:
+        if self._reader.connects != position.connection:
             # The library connected again by itself, who knows to whom. Nothing may be concluded from this answer.
             raise StoreError("store_reconnected", f"{self._where}: the connection was lost")
         self._position = replace(position, log=_moved(position.log, page))
@@ -205,10 +204,15 @@ class RedisStore:
             # A process that started after a loss of all data made another one before we could put ours back.
             event(logger, logging.ERROR, "store_secret_conflict", advice="restart the replicas, set store.secret")
 
-    async def _warn_of_eviction(self) -> None:
-        policy = (await self._writer.ask("INFO", "memory")).get("maxmemory_policy", "")
-        if str(policy).startswith("allkeys-"):
+    async def _warn(self) -> None:
+        """Say once what in the server's settings may lose revocations."""
+        memory, persistence = await self._writer.ask_all(("INFO", "memory"), ("INFO", "persistence"), transaction=False)
+        raise_first((memory, persistence))
+        policy = str(memory.get("maxmemory_policy", ""))
+        if policy.startswith("allkeys-"):
             event(logger, logging.WARNING, "store_may_evict", policy=policy, advice="use noeviction or volatile-*")
+        if not _persists(persistence):
+            event(logger, logging.WARNING, "store_may_forget", advice="use appendonly yes")
         self._warned = True
 
     async def _inspect(self) -> _Server:
@@ -278,10 +282,18 @@ class RedisStore:
     def _unpack(self, page: Sequence[Any]) -> list[Revocation]:
         return self._entries.unpack(fields.get(b"e", b"") for _, fields in page)
 
-    async def _connected(self, connection: AbstractConnection) -> None:
-        """Count the reader's connections: the library replaces a lost one without a word."""
-        self._connections += 1
-        await connection.on_connect()
+
+def log_key(namespace: str) -> str:
+    """The stream's name; what else belongs to the log shares its braces, and so its slot."""
+    if not namespace or set(namespace) & set("{}"):
+        raise StoreUnusable("store_namespace_invalid", "store.namespace must not be empty or hold braces")
+    return f"{{{namespace}:rv}}:log"
+
+
+def _persists(info: Mapping[str, Any]) -> bool:
+    """Whether anything is on a disk, as far as INFO says: whether snapshots are switched on only CONFIG would tell."""
+    snapshots = info.get("rdb_last_bgsave_time_sec", 0) != -1 or info.get("rdb_last_load_keys_loaded", 0) > 0
+    return bool(info.get("aof_enabled", 1)) or snapshots
 
 
 def _entries_of(answer: Any = None) -> list[Any]:

@@ -137,6 +137,10 @@ async def test_no_field_moves_an_allowed_request_to_another_path(open_stage, nam
     """gunicorn takes SCRIPT_NAME off the path when its peer is on loopback: /public/account became /account."""
     stage = await with_allowed_route(open_stage)
     client = await stage.client(ask("GET /public/account HTTP/1.1", f"{name}: /public"))
+    if "_" in name:  # two readings of one name are refused
+        assert (await client.answer()).status == 400
+        assert stage.is_app_untouched()
+        return
     app = await stage.app()
     assert name.lower().encode() not in (await app.head()).lower()
     await app.send(ok())

@@ -33,6 +33,9 @@ def test_an_sqlite_address_follows_the_convention_of_slashes(url, path):
         ("redis://user:geheim@db.example.com:6380/3", "db.example.com:6380"),
         ("rediss://:geheim@db.example.com", "db.example.com:6379"),
         ("unix:///run/redis.sock?db=1", "/run/redis.sock"),
+        ("unix://user:geheim@/run/redis.sock", "/run/redis.sock"),
+        ("redis+sentinel://user:geheim@a,b:26380/main/2", "a:26379,b:26380/main"),
+        ("rediss+cluster://:geheim@[::1]:7000,b", "[::1]:7000,b:6379"),
     ],
 )
 def test_a_redis_address_is_shown_without_its_password(url, where):
@@ -45,8 +48,8 @@ def test_a_redis_address_is_shown_without_its_password(url, where):
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
-        ("redis+sentinel://geheim@a,b/main", "store_scheme_unsupported"),
-        ("redis+cluster://:geheim@a", "store_scheme_unsupported"),
+        ("redis+sentinel://:geheim@a,b", "store_url_invalid"),
+        ("redis+cluster://:geheim@a/1", "store_url_invalid"),
         ("postgres://:geheim@a", "store_scheme_unsupported"),
         ("", "store_scheme_unsupported"),
         ("geheim", "store_scheme_unsupported"),
@@ -75,4 +78,5 @@ def test_a_namespace_that_would_break_the_one_slot_is_refused(namespace):
 def test_a_namespace_is_the_prefix_of_all_keys():
     store = open_store("redis://localhost", "blue")
 
+    assert isinstance(store, RedisStore)
     assert (store._log, store._meta, store._binding_prefix) == ("{blue:rv}:log", "{blue:rv}:meta", b"blue:b:")
