@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from benchmarks.trial import Trial
 
+SESSIONS, _FILLERS = 15_000, 4  # more than any cache of sessions, tokens, cookies or heads keeps
 _PATIENCE_S = 30.0
 _CUT_WITHIN_S = 1.0
 _UPGRADE = (
@@ -110,9 +111,16 @@ class Load:
             loop.cancel()
         await asyncio.gather(*running, return_exceptions=True)
 
-    async def once(self) -> None:
-        """One of everything that opens something for good."""
-        await self._person()
+    async def fill(self) -> None:
+        """Have the bounded caches full, as after some days of work. Different sizes make different response heads."""
+        await asyncio.gather(*(self._filler() for _ in range(_FILLERS)))
+        self.counts.clear()
+
+    async def _filler(self) -> None:
+        async with self._wire() as wire:
+            for number in range(SESSIONS // _FILLERS):
+                _sid, cookies = await self._session()
+                self._expect(await wire.ask(get(f"/bytes/{number}", cookies)), 200, "get")
 
     async def _repeat(self, kind: Callable[[], Awaitable[None]]) -> None:
         await asyncio.sleep(random.random())
@@ -148,10 +156,10 @@ class Load:
             raise Fault(f"{name}: {status} instead of {wanted}")
 
     async def _person(self) -> None:
-        """Log in, browse, upload, be logged out, be refused."""
+        """Log in, browse, upload; then leave, or be logged out and refused."""
         sid, cookies = await self._session()
         async with self._wire() as wire:
-            for _ in range(random.randint(10, 60)):
+            for _ in range(random.randint(30, 120)):
                 path = random.choice(("/bytes/1024",) * 6 + ("/chunks/50000", "/bytes/300000", "/assets/1.js"))
                 self._expect(await wire.ask(get(path, cookies)), 200, "get")
                 if random.random() < 0.2:
@@ -159,8 +167,9 @@ class Load:
                     pieces = post(size, cookies, chunked=random.random() < 0.5)
                     self._expect(await wire.ask(*pieces), 200, "post")
                 await asyncio.sleep(random.random() * 0.1)
-            await self._log_out(sid)
-            self._expect(await wire.ask(get("/bytes/1", cookies)), 401, "refused")
+            if random.random() < 0.3:
+                await self._log_out(sid)
+                self._expect(await wire.ask(get("/bytes/1", cookies)), 401, "refused")
 
     async def _aborter(self) -> None:
         """Break off, in one of several places."""
@@ -190,7 +199,7 @@ class Load:
         async with self._wire() as wire:
             wire.writer.write(_UPGRADE.format(cookies).encode())
             await wire.reader.readuntil(b"\r\n\r\n")
-            for _ in range(random.randint(5, 40)):
+            for _ in range(random.randint(20, 80)):
                 text = b"x" * random.randrange(126)
                 wire.writer.write(bytes((0x81, 0x80 | len(text))) + bytes(4) + text)
                 echo = await wire.reader.readexactly(2 + len(text))
@@ -207,7 +216,7 @@ class Load:
         sid, cookies = await self._session()
         async with self._wire() as wire:
             wire.writer.write(get("/events", cookies))
-            until = time.monotonic() + random.random() * 4
+            until = time.monotonic() + random.random() * 8
             while time.monotonic() < until:
                 await wire.some(4096)
             self.counts["stream"] += 1
