@@ -59,6 +59,22 @@ store_errors = Counter(
 replica_age = Gauge(
     "replica_age_seconds", "Age of the last proof that the store was heard.", namespace=PREFIX, registry=registry
 )
+replica_state = Gauge(
+    "replica_state",
+    "1 for the state that the replica is in: fresh, stale or blind.",
+    ("state",),
+    namespace=PREFIX,
+    registry=registry,
+)
+replicas = Gauge(
+    "replicas",
+    "Replicas on this log that may be serving, this one included.",
+    namespace=PREFIX,
+    registry=registry,
+)
+outbox_age = Gauge(
+    "outbox_age_seconds", "How long the oldest one has waited for the store.", namespace=PREFIX, registry=registry
+)
 outbox_length = Gauge(
     "outbox_length", "Revocations enforced here that the store has not taken yet.", namespace=PREFIX, registry=registry
 )

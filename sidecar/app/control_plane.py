@@ -43,7 +43,7 @@ async def start_control_plane(
     )
     await site(stack, control_runner(prefix=config.control.prefix, logout=logout), control)
     loaded: Mapping[str, Check] = {"revocations": lambda: None if state.feed.loaded.is_set() else "not loaded yet"}
-    shown = {"store": state.problem}
+    shown = {"store": state.problem, "freshness": state.staleness}
     shown |= {f"keys {issuer}": provider.verifier.problem for issuer, provider in providers.items()}
     await site(stack, ops_runner(gates={**loaded, **gates}, shown=shown, collectors=collectors, pod=pod), ops)
     relayed = [

@@ -66,7 +66,13 @@ async def serve_control(
         background(stack, settle(state.feed.loaded))
         background(stack, roster.watch())
         # The first load need not be told change by change: workers get the whole replica after it.
-        state.start(journal.append, lambda: None, on_load=lambda _revocation: None, confirmed=center.everywhere)
+        state.start(
+            journal.append,
+            lambda: None,
+            on_load=lambda _revocation: None,
+            confirmed=center.everywhere,
+            settled=center.settled,
+        )
         log.event(
             _logger,
             logging.INFO,

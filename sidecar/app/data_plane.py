@@ -17,6 +17,7 @@ from sidecar.core.denial import Action
 from sidecar.core.paths import compile_pattern
 from sidecar.core.routes import Route, Routes, Rule
 from sidecar.core.verdict import Policy
+from sidecar.field_names import fold
 from sidecar.proxy.access_log import AccessLog
 from sidecar.proxy.callbacks import Callbacks
 from sidecar.proxy.condemn import Condemner
@@ -77,8 +78,16 @@ def build_data_plane(config: Config, state: State, providers: Mapping[str, Provi
         stall_timeout=config.upstream.stall_timeout,
         access_log=AccessLog(sample=config.log.access_sample) if config.log.access else None,
         creates_trace=config.log.traceparent == "create",
+        dropped_trailers=credential_headers(config),
     )
     return DataPlane(plane, gate, stats, control_socket)
+
+
+def credential_headers(config: Config) -> frozenset[bytes]:
+    """The header fields by which the app knows its sessions, folded."""
+    names = [credential.name for credential in config.session.credentials if credential.carrier == "header"]
+    names += [binder.header for binder in config.session.bind if isinstance(binder, TokenSettings) and binder.header]
+    return frozenset(fold(name.lower().encode()) for name in names)
 
 
 def _gate(config: Config, state: State, providers: Mapping[str, Provider], stats: Stats, live: LiveStreams) -> Gate:
@@ -161,6 +170,7 @@ def _routes(config: Config) -> Routes:
             Rule(
                 None if route.action == "allow" else Action(route.action),
                 route.login_url or config.enforcement.login_url,
+                None if route.on_stale is None else route.on_stale == "fail_open",
             ),
             frozenset(method.encode() for method in route.methods),
         )

@@ -13,6 +13,7 @@ from sidecar import __version__, log, metrics
 from sidecar.app.control_plane import start_control_plane
 from sidecar.app.data_plane import build_data_plane
 from sidecar.app.listener import open_public
+from sidecar.app.memory import keep_freed_memory
 from sidecar.app.pod import run_pod
 from sidecar.app.process import background, drain, settle, stop_signal
 from sidecar.app.providers import open_providers
@@ -27,6 +28,7 @@ def run(config: Config) -> int:
     """Serve until SIGTERM or SIGINT; the exit code. Raises SidecarError when it cannot start."""
     log.configure(config.log.level, config.log.format, on_drop=metrics.log_lines_dropped.inc)
     metrics.build_info.labels(__version__).set(1)
+    keep_freed_memory()  # before any worker is forked
     return uvloop.run(_serve(config)) if config.workers == 1 else run_pod(config)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import math
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
@@ -12,6 +13,7 @@ from sidecar.bindings.logins import Logins
 from sidecar.config.model import Config, StoreSettings
 from sidecar.control.revoker import Revoker
 from sidecar.core.freshness import Freshness
+from sidecar.core.freshness import State as Age
 from sidecar.core.identity import BoundSession, Digester
 from sidecar.core.replica import Replica
 from sidecar.core.revocation import SLACK_S, Revocation
@@ -42,8 +44,17 @@ class State:
         self._on_revocation: Callable[[Revocation], None] = lambda _revocation: None
         self._on_load: Callable[[Revocation], None] = lambda _revocation: None
         self._confirmed: Callable[[], Awaitable[None]] | None = None
-        self.feed = Feed(store=store, replica=self.replica, freshness=self.freshness, on_revocation=self._fed)
+        self._settled: Callable[[], Awaitable[bool]] | None = None
+        self.feed = Feed(
+            store=store,
+            replica=self.replica,
+            freshness=self.freshness,
+            on_revocation=self._fed,
+            everywhere=self._is_settled,
+        )
         self.publisher = Publisher(store=store, replica=self.replica, on_revocation=self._revoked)
+        everywhere = settings.confirm == "all"
+        self._log_out = self.publisher.publish_everywhere if everywhere else self.publisher.publish
         self.revoker = Revoker(digester=self.digester, publish=self._publish)
         self.bindings = Bindings(store)
         self.keyed = asyncio.Event()  # digests mean something from here on
@@ -71,15 +82,18 @@ class State:
         *,
         on_load: Callable[[Revocation], None] | None = None,
         confirmed: Callable[[], Awaitable[None]] | None = None,
+        settled: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
         """Begin to load, follow and publish, as soon as the digest key is known.
 
         `on_load` hears what the first load brings, in place of `on_revocation`. A logout is acknowledged only when
-        `confirmed` returns as well, which may raise StoreError.
+        `confirmed` returns as well, which may raise StoreError. Other pods hear that this one enforces theirs when
+        `settled` says so.
         """
         self._on_revocation = on_revocation
         self._on_load = on_load or on_revocation
         self._confirmed = confirmed
+        self._settled = settled
         self._starting = asyncio.create_task(self._start(on_key))
         self._starting.add_done_callback(self._started)
 
@@ -105,6 +119,13 @@ class State:
             self.feed.last_error = "state_died"
             _logger.critical("state_died", exc_info=error)
 
+    def staleness(self) -> str | None:
+        """How long the replica has not heard the store, and what follows; None while it is fresh."""
+        state, age = self.feed.state, self.freshness.age(clock.boot())
+        if state is Age.FRESH:
+            return None
+        return f"{state.value}, " + (f"{age:.1f} s old" if math.isfinite(age) else "never loaded")
+
     def problem(self) -> str | None:
         """What is wrong with the store, as a reason; None when nothing is."""
         if self.feed.last_error is None and not self.bindings.is_keyed:
@@ -114,10 +135,13 @@ class State:
     async def _publish(self, revocations: Sequence[Revocation]) -> None:
         """A logout: durable, and enforced wherever this process answers for it."""
         if self._confirmed is None:
-            await self.publisher.publish(revocations)
+            await self._log_out(revocations)
             return
         # Both at once, in this order: the first step of the one is to enforce it here, which the other asks about.
-        await asyncio.gather(self.publisher.publish(revocations), self._confirmed())
+        await asyncio.gather(self._log_out(revocations), self._confirmed())
+
+    async def _is_settled(self) -> bool:
+        return self._settled is None or await self._settled()
 
     def _revoked(self, revocation: Revocation) -> None:
         self._on_revocation(revocation)
@@ -171,6 +195,10 @@ def _store(settings: StoreSettings) -> Store:
         ca_file=settings.ca_file,
         client_certificate=settings.client_certificate,
         client_key=settings.client_key,
+        durable_replicas=settings.durability.replicas,
+        durable_fsync=settings.durability.fsync,
+        confirms=settings.confirm == "all",
+        grace=settings.grace,
     )
 
 

@@ -198,6 +198,10 @@ def _enforcement(config: Config) -> Iterator[Fault]:
         if route.action == "redirect" and route.login_url is None and rules.login_url is None:
             involved = (login, (*path, "login_url"))
             yield Fault((*path, "action"), "redirect needs login_url", "login_url, here or above", involves=involved)
+        if route.action == "allow" and route.on_stale is not None:
+            stale: Path = (*path, "on_stale")
+            what = "allow forwards unjudged, however old the replica is"
+            yield Fault(stale, what, "on_stale only beside another action", involves=(stale, (*path, "action")))
         if route.action != "redirect" and route.login_url is not None:
             yield Fault((*path, "login_url"), f"{route.action} never redirects", "login_url only beside redirect")
         yield from _outside_prefix(config, route.path, (*path, "path"))
@@ -224,6 +228,7 @@ def _store(config: Config) -> Iterator[Fault]:
         yield Fault(grace, "grace is shorter than fresh", "at least fresh", also=fresh, involves=(fresh, grace))
     yield from _store_needs(config.store)
     yield from _store_twice(config.store)
+    yield from _confirmation(config)
 
 
 def _store_needs(store: StoreSettings) -> Iterator[Fault]:
@@ -243,6 +248,28 @@ def _store_needs(store: StoreSettings) -> Iterator[Fault]:
             if getattr(store, key) is not None and not is_met:
                 path: Path = ("store", key)
                 yield Fault(path, f"{key} means nothing without another setting", needed, involves=(path, _STORE_URL))
+
+
+def _confirmation(config: Config) -> Iterator[Fault]:
+    at: Path = ("store", "confirm")
+    if config.store.url.redis is None and config.store.durability.replicas:
+        replicas: Path = ("store", "durability", "replicas")
+        what = "SQLite has no replicas, and every logout is on the disk"
+        yield Fault(replicas, what, "a Redis in store.url", involves=(replicas, _STORE_URL))
+    if config.store.confirm == "local":
+        return
+    if config.store.url.redis is None:
+        # Processes on one file find each other's entries by looking, and cannot be told that somebody waits.
+        what = "with SQLite no other process can be waited for"
+        yield Fault(at, what, "local, or a Redis in store.url", involves=(at, _STORE_URL))
+    routes = enumerate(config.enforcement.routes)
+    choices: list[tuple[Path, str | None]] = [(("store", "on_stale"), config.store.on_stale)]
+    choices += [(("enforcement", "routes", index, "on_stale"), route.on_stale) for index, route in routes]
+    for path, choice in choices:
+        if choice == "fail_open":
+            # A replica that fails open never stops serving, so that no other one could ever rely on it.
+            what = "fail_open breaks what store.confirm: all promises"
+            yield Fault(path, what, "deny, or store.confirm: local", also=at, involves=(path, at))
 
 
 def _store_twice(store: StoreSettings) -> Iterator[Fault]:
@@ -279,8 +306,10 @@ def _idle_secrets(config: Config) -> Iterator[Fault]:
 
 def _store_warnings(config: Config) -> Iterator[Fault]:
     store = config.store
-    if store.on_stale == "fail_open":
-        yield Fault(("store", "on_stale"), "while the store is away, sessions that were logged out may be served")
+    open_routes = [index for index, route in enumerate(config.enforcement.routes) if route.on_stale == "fail_open"]
+    risks: list[Path] = [("store", "on_stale")] if store.on_stale == "fail_open" else []
+    for path in risks + [("enforcement", "routes", index, "on_stale") for index in open_routes]:
+        yield Fault(path, "while the store is away, sessions that were logged out may be served")
     if store.url.kind == "sqlite" and store.url.path is None:
         yield Fault(("store", "url"), "the store is in memory: a restart forgets every logout")
     if store.url.kind == "redis" and store.secret is None:

@@ -77,6 +77,7 @@ Algorithm = Annotated[
     BeforeValidator(_signed),
 ]
 Action = Literal["reject", "redirect", "strip"]
+OnStale = Literal["deny", "fail_open"]
 
 ClientIds = Annotated[
     tuple[Text, ...],
@@ -286,6 +287,8 @@ class Route(Settings):
     """allow forwards unjudged; the others as in enforcement.action."""
     login_url: LoginUrl | None = None
     """Where redirect sends a navigation; default: enforcement.login_url."""
+    on_stale: OnStale | None = None
+    """What happens here when the store has been silent for too long; default: store.on_stale."""
 
 
 class EnforcementSettings(Settings):
@@ -304,6 +307,15 @@ class LogoutSettings(Settings):
 
     app_paths: tuple[PathPattern, ...] = ()
     """Paths of the app's own logout; its answer passes even if the session ended in between."""
+
+
+class DurabilitySettings(Settings):
+    """Where a logout has to be written before the provider hears 200, beyond the memory of the Redis master."""
+
+    replicas: Annotated[Count, sized(0, 16)] = 0
+    """How many replicas of the Redis master must have it."""
+    fsync: Switch = False
+    """It must be on the Redis master's disk (Redis 7.2 or Valkey, with appendfsync always). SQLite: always so."""
 
 
 class StoreSettings(Settings):
@@ -335,8 +347,13 @@ class StoreSettings(Settings):
     """As long as the store was heard within this time, all is well."""
     grace: Annotated[Duration, between("250ms", "7d")] = MINUTE
     """Without hearing the store for longer than this, bound sessions are refused with 503."""
-    on_stale: Literal["deny", "fail_open"] = "deny"
+    on_stale: OnStale = "deny"
     """What happens then. fail_open serves on, and may serve a session that was logged out."""
+    durability: DurabilitySettings = Field(default_factory=DurabilitySettings)
+    """Where a logout has to be written before the provider hears 200; else it hears unavailable_status."""
+    confirm: Literal["local", "all"] = "local"
+    """When the provider hears 200: local when the answering pod refuses the session, all when no other pod that uses
+    the store may serve it any more."""
 
     @model_validator(mode="after")
     def _long_secret(self) -> Self:

@@ -18,6 +18,7 @@ class Rule:
 
     action: Action | None
     login_url: str | None = None
+    fail_open: bool | None = None  # whether to serve on without hearing the store; None: as everywhere else
 
 
 @dataclass(frozen=True, slots=True)

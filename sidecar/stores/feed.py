@@ -11,7 +11,7 @@ then knows everything that was acknowledged before that time. The feed judges no
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from itertools import islice
 
@@ -21,7 +21,7 @@ from sidecar.core.replica import SHARDS, Replica
 from sidecar.core.revocation import Revocation
 from sidecar.log import event
 from sidecar.stores.backoff import Backoff, until_done
-from sidecar.stores.interface import PAGE, Store, StoreError
+from sidecar.stores.interface import NOT_DURABLE, PAGE, Store, StoreError
 
 SWEEP_S = 0.25  # one shard each: a full pass takes 64 s
 PRUNE_S = 60.0
@@ -40,13 +40,17 @@ class Feed:
         replica: Replica,
         freshness: Freshness,
         on_revocation: Callable[[Revocation], None],
+        everywhere: Callable[[], Awaitable[bool]] | None = None,
         boot: Callable[[], float] = clock.boot,
         wall: Callable[[], float] = clock.early,
     ) -> None:
+        """`everywhere`: whether what this replica has is enforced in all processes that it answers for."""
         self._store = store
         self._replica = replica
         self._freshness = freshness
         self._on_revocation = on_revocation
+        self._everywhere = everywhere
+        self._is_told = False  # whether the store knows that all of it is enforced
         self._boot = boot
         self._wall = wall
         self._known: Replica | None = None  # what the store is known to hold, while healing
@@ -98,6 +102,7 @@ class Feed:
                 await asyncio.sleep(0)  # requests go on between two pages
         self._heard(sent)
         self.loaded.set()
+        self._is_told = False
         event(logger, logging.INFO, "revocations_loaded", revocations=len(self._replica))
         if self._known is not None:
             self._healing = self._spawn(self._heal(self._known))
@@ -108,6 +113,16 @@ class Feed:
         self._take(batch.revocations)
         if batch.complete:
             self._heard(sent)
+        if batch.revocations:
+            self._is_told = False
+        if not self._is_told and self._store.is_awaited:
+            await self._tell()
+
+    async def _tell(self) -> None:
+        """Only what is enforced may be confirmed (`store.confirm`). Asked again at the next turn where it is not."""
+        if self._everywhere is None or await self._everywhere():
+            self._store.applied()
+            self._is_told = True
 
     def _take(self, revocations: Iterable[Revocation]) -> None:
         for revocation in revocations:
@@ -141,11 +156,18 @@ class Feed:
         lost = self._replica.lacking(known, self._wall(), first)
         published = 0
         while page := list(islice(lost, PAGE)):
-            await until_done(partial(self._store.append, page))
+            await until_done(partial(self._put_back, page))
             published += len(page)
         self._known = None
         if published:
             event(logger, logging.WARNING, "store_healed", published=published)
+
+    async def _put_back(self, page: Sequence[Revocation]) -> None:
+        try:
+            await self._store.restore(page)
+        except StoreError as error:
+            if error.reason not in NOT_DURABLE:  # those are in the log, and all that was lost is what is in no log
+                raise
 
     async def _stop_healing(self) -> None:
         if self._healing is not None:
@@ -161,7 +183,10 @@ class Feed:
             self._replica.sweep(self._wall())
             metrics.revocations_active.set(len(self._replica))
             metrics.replica_age.set(self._freshness.age(self._boot()))
-            if (now := self.state) is not before:
+            now = self.state
+            for state in State:
+                metrics.replica_state.labels(state.value).set(state is now)
+            if now is not before:
                 level = logging.INFO if now is State.FRESH else logging.WARNING
                 event(logger, level, "freshness_changed", state=now.value, before=before.value)
                 before = now

@@ -5,7 +5,7 @@ also the snapshot: replaying it gives the whole set. A store knows nothing of re
 """
 
 from collections.abc import AsyncIterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from sidecar.core.identity import BoundSession
 from sidecar.core.revocation import Revocation
@@ -21,6 +21,17 @@ class StoreError(SidecarError):
 
 class StoreUnusable(StoreError):
     """The store will not work until an operator changes something (not a database, read-only, newer schema)."""
+
+
+# An append that failed with one of these is in the log, and will be read; it is not as durable as configured.
+NOT_DURABLE: Final = frozenset(("store_not_replicated", "store_not_on_disk"))
+
+
+class Mark(NamedTuple):
+    """Where an append stands: in which log, and up to which entry."""
+
+    log: bytes
+    entry: tuple[int, int]
 
 
 class Batch(NamedTuple):
@@ -49,8 +60,14 @@ class Store(Protocol):
         here.
         """
 
-    async def append(self, revocations: Sequence[Revocation]) -> None:
-        """Add to the log, all or nothing; returns when they are durable at the configured level."""
+    async def append(self, revocations: Sequence[Revocation]) -> Mark | None:
+        """Add to the log, all or nothing; returns when they are durable at the configured level.
+
+        The mark is for `confirmed`; None where nobody else has to confirm.
+        """
+
+    async def restore(self, revocations: Sequence[Revocation]) -> None:
+        """Put back what the log has lost, as `append` does. Nobody was promised anything, so it waits for no more."""
 
     def snapshot(self) -> AsyncIterator[Sequence[Revocation]]:
         """The whole log in pages of at most PAGE; afterwards `follow` starts where the snapshot ended."""
@@ -61,6 +78,19 @@ class Store(Protocol):
         A complete answer, empty or not, proves: whatever was appended before this call began has been delivered. Any
         StoreError means that this cannot be said any more (connection lost, log lost, other server): take a new
         `snapshot` and merge it. One caller at a time.
+        """
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether anybody waits to hear how far this replica is."""
+
+    def applied(self) -> None:
+        """What `snapshot` and `follow` have brought so far is enforced, wherever this replica answers for it."""
+
+    async def confirmed(self, mark: Mark, within_s: float) -> None:
+        """Return when every other replica that may be serving enforces what stands up to the mark.
+
+        StoreError `logout_unconfirmed` when that is not known in time.
         """
 
     async def prune(self) -> None:

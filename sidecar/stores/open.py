@@ -24,6 +24,10 @@ def open_store(
     client_key: str | None = None,
     sentinel_username: str | None = None,
     sentinel_password: Password | None = None,
+    durable_replicas: int = 0,
+    durable_fsync: bool = False,
+    confirms: bool = False,
+    grace: float = 60.0,
 ) -> Store:
     """The store that `url` names, not connected yet. StoreUnusable when it names none, or a file cannot be used."""
     if url.partition(":")[0] == "sqlite":
@@ -32,6 +36,7 @@ def open_store(
     # 65 ms that a start on SQLite does not need.
     from sidecar.stores.redis import RedisStore, log_key  # noqa: PLC0415 - see above
     from sidecar.stores.redis_address import parse  # noqa: PLC0415 - see above
+    from sidecar.stores.redis_append import Durability  # noqa: PLC0415 - see above
     from sidecar.stores.redis_connection import Credentials, Tls  # noqa: PLC0415 - see above
     from sidecar.stores.redis_topology import connect  # noqa: PLC0415 - see above
 
@@ -50,7 +55,14 @@ def open_store(
         credentials=Credentials(username or address.username, password) if password else None,
         sentinel_credentials=Credentials(sentinel_username, sentinel_password) if sentinel_password else None,
     )
-    return RedisStore(clients, place=str(address), namespace=namespace)
+    return RedisStore(
+        clients,
+        place=str(address),
+        namespace=namespace,
+        durability=Durability(durable_replicas, durable_fsync),
+        confirms=confirms,
+        grace=grace,
+    )
 
 
 def _sqlite_path(url: str) -> str | None:

@@ -2,7 +2,8 @@
 
 The order is the promise (DESIGN promise 1): the local replica denies before the store is asked, whatever the store then
 does; `publish` returns only when the revocations are durable. When it raises instead, they wait in an outbox, bounded
-and expiring, and are tried again until the store takes them.
+and expiring, and are tried again until the store takes them. It is in memory: what waits there was acknowledged to
+nobody, and ends with the process.
 """
 
 import asyncio
@@ -15,9 +16,10 @@ from sidecar.core.replica import Replica
 from sidecar.core.revocation import Revocation, merge
 from sidecar.log import event
 from sidecar.stores.backoff import Backoff
-from sidecar.stores.interface import PAGE, Store, StoreError
+from sidecar.stores.interface import NOT_DURABLE, PAGE, Mark, Store, StoreError
 
 OUTBOX_LIMIT = 100_000  # about 30 MB; a minute of logouts at the rate that one process can verify
+REWRITE_S = 3.0  # between two writes of what is in the log already and not durable: each makes the log longer
 RETRY_S = 2.0  # one attempt to write what waits; a store that hangs fails earlier by itself
 
 logger = logging.getLogger(__name__)
@@ -35,6 +37,7 @@ class Publisher:
         budget_s: float = 0.8,  # of the second within which a logout POST is answered
         outbox_limit: int = OUTBOX_LIMIT,
         wall: Callable[[], float] = clock.early,
+        boot: Callable[[], float] = clock.boot,
     ) -> None:
         self._store = store
         self._replica = replica
@@ -42,6 +45,7 @@ class Publisher:
         self._budget_s = budget_s
         self._outbox = Outbox(outbox_limit)
         self._wall = wall
+        self._boot = boot
         self._waiting = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -63,6 +67,20 @@ class Publisher:
 
     async def publish(self, revocations: Iterable[Revocation]) -> None:
         """Enforce at once, and return when durable. StoreError: enforced here only, so far."""
+        await self._publish(revocations)
+
+    async def publish_everywhere(self, revocations: Iterable[Revocation]) -> None:
+        """The same, and return when no other replica serves without them (`store.confirm: all`).
+
+        What is not confirmed in time is durable, and on its way to everybody: it does not wait in the outbox.
+        """
+        end = self._boot() + self._budget_s
+        mark = await self._publish(revocations)
+        if mark is not None:
+            with metrics.store_seconds.labels(operation="confirm").time():
+                await self._store.confirmed(mark, end - self._boot())
+
+    async def _publish(self, revocations: Iterable[Revocation]) -> Mark | None:
         revocations = tuple(revocations)
         for revocation in revocations:
             if self._replica.apply(revocation):
@@ -70,22 +88,23 @@ class Publisher:
                 self._on_revocation(revocation)
         try:
             with metrics.store_seconds.labels(operation="append").time():
-                await self._append(revocations, self._budget_s)
-        except (StoreError, asyncio.CancelledError):
-            # Cancelled: the peer hung up. It logged somebody out all the same.
+                return await self._append(revocations, self._budget_s)
+        except BaseException:
+            # Whatever it was, a peer that hung up or a defect of ours: it logged somebody out all the same.
             self._keep(revocations)
             raise
 
-    async def _append(self, revocations: Sequence[Revocation], budget_s: float) -> None:
+    async def _append(self, revocations: Sequence[Revocation], budget_s: float) -> Mark | None:
         try:
             async with asyncio.timeout(budget_s):
-                await self._store.append(revocations)
+                return await self._store.append(revocations)
         except TimeoutError:
             # It may have been written or not. Writing it again is harmless: the log merges.
             raise StoreError("store_timeout", "the store did not answer in time") from None
 
     def _keep(self, revocations: Iterable[Revocation]) -> None:
-        kept = [self._outbox.put(revocation) for revocation in revocations]
+        now = self._boot()
+        kept = [self._outbox.put(revocation, now) for revocation in revocations]
         if not all(kept):  # enforced here, refused to the provider, and lost with this process
             event(logger, logging.ERROR, "outbox_full", dropped=kept.count(False))
             metrics.store_errors.labels(reason="outbox_full").inc(kept.count(False))
@@ -101,6 +120,9 @@ class Publisher:
                 await self._write_live(oldest)
             except StoreError as error:
                 metrics.store_errors.labels(reason=error.reason).inc()
+                self._measure()
+                if error.reason in NOT_DURABLE:
+                    await asyncio.sleep(REWRITE_S)
                 await backoff.wait()
             else:
                 backoff.reset()
@@ -116,6 +138,7 @@ class Publisher:
 
     def _measure(self) -> None:
         metrics.outbox_length.set(len(self._outbox))
+        metrics.outbox_age.set(self._outbox.age(self._boot()))
         if not self._outbox:
             self._waiting.clear()
 
@@ -126,16 +149,22 @@ class Outbox:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._waiting: dict[bytes, Revocation] = {}
+        self._since: dict[bytes, float] = {}
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def put(self, revocation: Revocation) -> bool:
+    def age(self, now: float) -> float:
+        """How long the oldest one has waited."""
+        return now - next(iter(self._since.values()), now)
+
+    def put(self, revocation: Revocation, now: float = 0.0) -> bool:
         """Keep it, merged with what waits for the same digest. False when there is no room left."""
         known = self._waiting.get(revocation.digest)
         if known is None and len(self._waiting) >= self._limit:
             return False
         self._waiting[revocation.digest] = revocation if known is None else merge(known, revocation)
+        self._since.setdefault(revocation.digest, now)
         return True
 
     def first(self, count: int) -> Sequence[Revocation]:
@@ -146,4 +175,4 @@ class Outbox:
         """Forget these, but for those that more was merged into since they were taken."""
         for revocation in revocations:
             if self._waiting.get(revocation.digest) == revocation:
-                del self._waiting[revocation.digest]
+                del self._waiting[revocation.digest], self._since[revocation.digest]

@@ -1,10 +1,10 @@
 """The store in Redis or Valkey: one stream is log and snapshot, bindings are strings with a TTL.
 
-    {lg:rv}:log    stream without TTL, one field `e` = one packed revocation. No TTL, or it would be the first victim of
-                   a volatile-* eviction policy.
-    {lg:rv}:meta   hash: schema, epoch (random, set once: a changed one means that everything was lost), secret
-    {lg:rv}:pods   sorted set: process -> Redis time of its last heartbeat in ms
-    lg:b:<digest>  one binding
+    {lg:rv}:log       stream without TTL, one field `e` = one packed revocation. No TTL, or it would be the first victim
+                      of a volatile-* eviction policy.
+    {lg:rv}:meta      hash: schema, epoch (random, set once: a changed one means that everything was lost), secret
+    {lg:rv}:replicas  hash: process -> its heartbeat, and how far it has come (`redis_presence.py`)
+    lg:b:<digest>     one binding
 
 `lg` is the namespace; the braces keep the first three in one cluster slot. No Lua, no CONFIG, no keyspace events. The
 commands are those of the ACL in docs/operations.md; a test runs everything with exactly these rights.
@@ -12,12 +12,13 @@ commands are those of the ACL in docs/operations.md; a test runs everything with
 A Redis can lose entries in silence: XREAD after a FLUSHALL, a failover or a restart looks like a quiet log. So about
 every second `follow` compares the stream's own count of entries ever added with what it has seen, asks who answers
 (`run_id`, and that it is a master), and writes a heartbeat, because a master cut off from its replicas still answers
-reads. Any difference is a StoreError, upon which the feed loads everything again (reference state.md section 5).
+reads. Any difference is a StoreError, upon which the feed loads everything again (reference state.md section 5). Reads
+between two checks count as proofs of freshness: the server took writes at most CHECK_S before they were sent.
 """
 
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,17 +27,20 @@ from sidecar.core.identity import BoundSession
 from sidecar.core.revocation import Revocation
 from sidecar.log import event
 from sidecar.stores.group_commit import GroupCommit
-from sidecar.stores.interface import PAGE, WAIT_S, Batch, StoreError, StoreUnusable
+from sidecar.stores.interface import PAGE, WAIT_S, Batch, Mark, StoreError, StoreUnusable
 from sidecar.stores.packing import Entries, pack_binding, unpack_binding
+from sidecar.stores.redis_append import Durability, append, append_marked, log_name
 from sidecar.stores.redis_client import raise_first
+from sidecar.stores.redis_presence import Presence
+from sidecar.stores.redis_roll import entry_of
 from sidecar.stores.redis_topology import Clients
 
 logger = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
 CHECK_S = 1.0  # a loss is found within 1.5 s
-LEASE_MS = 60_000  # a process not heard of for that long is forgotten
 PRUNE_PAGES = 200
+MEMORY = Durability()
 _START = b"0-0"  # the position before the first entry
 
 
@@ -46,6 +50,10 @@ class _Server:
 
     run_id: str
     epoch: bytes | None
+
+    @property
+    def log(self) -> bytes:
+        return log_name(self.run_id, self.epoch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +76,17 @@ class _Position:
 class RedisStore:
     """`Store` in Redis or Valkey. See `stores/interface.py` for what each method promises."""
 
-    def __init__(self, clients: Clients, *, place: str, namespace: str, boot: Callable[[], float] = clock.boot) -> None:
+    def __init__(
+        self,
+        clients: Clients,
+        *,
+        place: str,
+        namespace: str,
+        durability: Durability = MEMORY,
+        confirms: bool = False,  # whether appends give marks
+        grace: float = 60.0,  # how long this process serves bound sessions after its last proof of freshness
+        boot: Callable[[], float] = clock.boot,
+    ) -> None:
         self._clients = clients
         self._reader = clients.reader
         self._writer = clients.writer
@@ -76,10 +94,17 @@ class RedisStore:
         self._where = place
         self._log = log_key(namespace)
         self._meta = f"{{{namespace}:rv}}:meta"
-        self._pods = f"{{{namespace}:rv}}:pods"
         self._binding_prefix = f"{namespace}:b:".encode()
-        self._pod = secrets.token_hex(8)
         self._boot = boot
+        self._durability = durability
+        self._confirms = confirms
+        self._presence = Presence(
+            writer=clients.writer,
+            key=f"{{{namespace}:rv}}:replicas",
+            serves_s=CHECK_S + grace,  # a read that is a proof is sent at most CHECK_S after a check has begun
+            asks=confirms,
+            boot=boot,
+        )
         self._commits = GroupCommit(self._commit)
         self._entries = Entries()
         self._position: _Position | None = None
@@ -94,10 +119,12 @@ class RedisStore:
 
     async def open(self) -> None:
         await self._keep_meta()
+        await self._durability.check(self._writer, self._where)
         if not self._warned:
             await self._warn()
 
     async def aclose(self) -> None:
+        await self._presence.leave()
         await self._clients.aclose()
 
     async def secret(self) -> bytes:
@@ -115,9 +142,13 @@ class RedisStore:
 
     # Log
 
-    async def append(self, revocations: Sequence[Revocation]) -> None:
-        if revocations:
-            await self._commits.add([self._entries.pack(each) for each in revocations])
+    async def append(self, revocations: Sequence[Revocation]) -> Mark | None:
+        if not revocations:
+            return None
+        return await self._commits.add([self._entries.pack(each) for each in revocations])
+
+    async def restore(self, revocations: Sequence[Revocation]) -> None:
+        await append(self._writer, self._adds(map(self._entries.pack, revocations)), MEMORY, self._where)
 
     async def snapshot(self) -> AsyncIterator[Sequence[Revocation]]:
         self._position = None
@@ -146,14 +177,23 @@ class RedisStore:
         if self._boot() >= self._next_check:
             page = await self._checked_read(position)
         else:
-            wait = ("COUNT", PAGE, "BLOCK", int(WAIT_S * 1000))
-            answer = await self._reader.ask("XREAD", *wait, "STREAMS", self._log, position.log.last)
-            page = _entries_of(answer)
+            page = await self._waiting_read(position.log.last)
         if self._reader.connects != position.connection:
             # The library connected again by itself, who knows to whom. Nothing may be concluded from this answer.
             raise StoreError("store_reconnected", f"{self._where}: the connection was lost")
         self._position = replace(position, log=_moved(position.log, page))
         return Batch(self._unpack(page), complete=len(page) < PAGE)
+
+    @property
+    def is_awaited(self) -> bool:
+        return self._presence.is_awaited
+
+    def applied(self) -> None:
+        if self._position is not None:
+            self._presence.applied(Mark(self._position.server.log, entry_of(self._position.log.last)))
+
+    async def confirmed(self, mark: Mark, within_s: float) -> None:
+        await self._presence.confirmed(mark, within_s)
 
     async def prune(self) -> None:
         """Trim by time, never by length: a flood of logouts must not push out live revocations.
@@ -173,6 +213,8 @@ class RedisStore:
         return None if value is None else unpack_binding(value)
 
     async def put_binding(self, credential: bytes, session: BoundSession, ttl: int) -> None:
+        # Not more durable than the master's memory, whatever is configured: a lost binding denies nobody's logout, and
+        # every login would wait for it.
         key, value = self._binding_prefix + credential, pack_binding(session)
         await self._bindings.ask("SET", key, value, "EX", max(ttl, 1))
 
@@ -181,9 +223,15 @@ class RedisStore:
 
     # Parts of the above
 
-    async def _commit(self, entries: Sequence[bytes]) -> None:
-        commands = [("XADD", self._log, "*", "e", entry) for entry in entries]
-        raise_first(await self._writer.ask_all(*commands, transaction=True))  # MULTI: all or nothing
+    async def _commit(self, entries: Sequence[bytes]) -> Mark | None:
+        adds = self._adds(entries)
+        if self._confirms:
+            return await append_marked(self._writer, adds, self._durability, self._where, meta=self._meta)
+        await append(self._writer, adds, self._durability, self._where)
+        return None
+
+    def _adds(self, entries: Iterable[bytes]) -> list[tuple[Any, ...]]:
+        return [("XADD", self._log, "*", "e", entry) for entry in entries]
 
     async def _keep_meta(self) -> None:
         """Make sure that schema, epoch and secret are there, and that the schema is one of ours.
@@ -219,19 +267,11 @@ class RedisStore:
         """Who answers the reader; StoreError unless it is a master that takes writes."""
         seconds, microseconds = await self._reader.ask("TIME")
         now_ms = seconds * 1000 + microseconds // 1000
-        *answers, heartbeat = await self._reader.ask_all(
-            ("INFO", "server"),
-            ("ROLE",),
-            ("HMGET", self._meta, "epoch"),
-            ("ZREMRANGEBYSCORE", self._pods, "-inf", now_ms - LEASE_MS),
-            ("ZADD", self._pods, now_ms, self._pod),
-            transaction=False,
-        )
-        raise_first(answers)
-        # A full server refuses logouts, but what it knows is still all there is to know (DESIGN, pinned numbers).
-        if isinstance(heartbeat, StoreError) and heartbeat.reason != "store_full":
-            raise heartbeat
-        info, role, (epoch,), _ = answers
+        who = (("INFO", "server"), ("ROLE",), ("HMGET", self._meta, "epoch"))
+        answers = await self._reader.ask_all(*who, *self._presence.renewal(now_ms), transaction=False)
+        raise_first(answers[:3])
+        self._presence.renewed(answers[3:])
+        info, role, (epoch,) = answers[:3]
         if role[0] not in {b"master", "master"}:
             raise StoreError("store_not_master", f"{self._where}: not a master")
         return _Server(info["run_id"], epoch)
@@ -254,14 +294,27 @@ class RedisStore:
 
     async def _checked_read(self, position: _Position) -> list[Any]:
         """Read without waiting, and make sure that nothing was lost up to here."""
-        log, page = await self._look(after=position.log.last)
+        began = self._boot()
+        # Before the read: whoever looks for us after an append finds us, or else we find the entry.
         if await self._inspect() != position.server:
             raise StoreError("store_replaced", f"{self._where}: another server or another data set answers")
+        log, page = await self._look(after=position.log.last)
         if len(page) < PAGE:  # else there is more to read before the counts can agree
             if log != _moved(position.log, page):
                 raise StoreError("log_gap", f"{self._where}: the log has lost entries")
-            self._next_check = self._boot() + CHECK_S
+            self._next_check = began + CHECK_S
         return page
+
+    async def _waiting_read(self, last: bytes) -> list[Any]:
+        read = ("XREAD", "COUNT", PAGE, "BLOCK", int(WAIT_S * 1000), "STREAMS", self._log, last)
+        news = self._presence.news()
+        if news is None:
+            return _entries_of(await self._reader.ask(*read))
+        # In one round trip, and on record before the wait begins.
+        told, answer = await self._reader.ask_all(news, read, transaction=False)
+        raise_first([answer])
+        self._presence.told(told)
+        return _entries_of(answer)
 
     async def _first_live(self, now: float) -> bytes | None:
         """Id of the oldest entry that has not expired; None when there is nothing to trim."""

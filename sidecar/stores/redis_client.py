@@ -13,13 +13,13 @@ from typing import Any, Protocol
 
 from redis import exceptions as errors
 from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.connection import AbstractConnection, UnixDomainSocketConnection
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from sidecar.stores.interface import StoreError, StoreUnusable
 from sidecar.stores.redis_address import Host
-from sidecar.stores.redis_connection import Credentials, Locate, TcpConnection, Tls
+from sidecar.stores.redis_connection import Credentials, Locate, TcpConnection, Tls, UnixConnection
 
 CONNECT_S = 0.5
 
@@ -94,7 +94,7 @@ class Client:
         # What TcpConnection takes beyond the library's own classes is refused by those.
         where = {"path": place} if locate is None else {"locate": locate, "tls": tls}
         self._pool = _Pool(
-            connection_class=UnixDomainSocketConnection if locate is None else TcpConnection,
+            connection_class=UnixConnection if locate is None else TcpConnection,
             max_connections=connections,
             timeout=timeout_s,  # for a free connection
             socket_timeout=timeout_s,

@@ -7,11 +7,12 @@ client: commands, pools and errors are `redis_client.py`.
 import asyncio
 import os
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
-from redis.asyncio.connection import Connection
+from redis.asyncio.connection import Connection, UnixDomainSocketConnection
 from redis.credentials import CredentialProvider
+from redis.exceptions import ConnectionError as Lost
 
 from sidecar.stores.interface import StoreUnusable
 from sidecar.stores.redis_address import Host
@@ -98,6 +99,24 @@ class TcpConnection(Connection):
 
     def _connection_arguments(self) -> Mapping[str, Any]:
         return {"host": self.host, "port": self.port, "ssl": self._tls.context() if self._tls else None}
+
+    async def _send_packed_command(self, command: Iterable[bytes]) -> None:
+        _check_open(self._writer)
+        await super()._send_packed_command(command)
+
+
+class UnixConnection(UnixDomainSocketConnection):
+    """A connection to a Unix socket."""
+
+    async def _send_packed_command(self, command: Iterable[bytes]) -> None:
+        _check_open(self._writer)
+        await super()._send_packed_command(command)
+
+
+def _check_open(writer: asyncio.StreamWriter | None) -> None:
+    """For a write to a transport that is closed already uvloop raises RuntimeError, where asyncio drops the bytes."""
+    if writer is None or writer.transport.is_closing():
+        raise Lost("the connection was lost")
 
 
 def fixed(host: Host) -> Locate:

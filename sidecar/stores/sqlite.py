@@ -20,7 +20,7 @@ from sidecar import clock
 from sidecar.core.identity import BoundSession
 from sidecar.core.revocation import Revocation
 from sidecar.stores.group_commit import GroupCommit
-from sidecar.stores.interface import PAGE, WAIT_S, Batch, StoreError, StoreUnusable
+from sidecar.stores.interface import PAGE, WAIT_S, Batch, Mark, StoreError, StoreUnusable
 from sidecar.stores.packing import Entries, pack_binding, unpack_binding
 
 P = ParamSpec("P")
@@ -108,6 +108,9 @@ class SqliteStore:
         await self._commits.add([(insert, (self._entries.pack(each), each.expires)) for each in revocations])
         self._news.set()
 
+    async def restore(self, revocations: Sequence[Revocation]) -> None:
+        await self.append(revocations)  # a commit is on the disk in any case
+
     async def snapshot(self) -> AsyncIterator[Sequence[Revocation]]:
         self._cursor = 0
         complete = False
@@ -123,6 +126,16 @@ class SqliteStore:
                 return batch
             await self._wait_for_news()
         return await self._next()
+
+    @property
+    def is_awaited(self) -> bool:
+        return False  # other processes poll: nobody could be told in time, so `store.confirm: all` is for Redis
+
+    def applied(self) -> None:
+        """Nobody listens."""
+
+    async def confirmed(self, mark: Mark, within_s: float) -> None:
+        """No append gives a mark."""
 
     async def prune(self) -> None:
         for _ in range(PRUNE_PAGES):

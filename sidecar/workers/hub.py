@@ -91,6 +91,10 @@ class Hub:
         """Return when every worker enforces what this process enforces now. Raises StoreError."""
         await self._roster.enforced(self._journal.head)
 
+    async def settled(self) -> bool:
+        """Whether every worker enforces what this process enforces now; waits a little, and ends nobody."""
+        return await self._roster.settled(self._journal.head)
+
     def problem(self, slot: int) -> str | None:
         """Why the worker in this slot is not ready; None when it is."""
         visitor = self._visitors.get(slot)

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from sidecar.core.freshness import Freshness
 from sidecar.core.identity import BoundSession
 from sidecar.core.revocation import Revocation
-from sidecar.stores.interface import Batch, StoreError
+from sidecar.stores.interface import Batch, Mark, StoreError
 from sidecar.stores.packing import unpack_binding
 from sidecar.workers.line import CALL_S, Call, LineLost, Refused
 from sidecar.workers.messages import News, pack_put, pack_revocations, unpack_news
@@ -64,6 +64,9 @@ class RemoteStore:
     async def append(self, revocations: Sequence[Revocation]) -> None:
         await self._ask(Call.APPEND, pack_revocations(revocations))
 
+    async def restore(self, revocations: Sequence[Revocation]) -> None:
+        await self.append(revocations)
+
     async def snapshot(self) -> AsyncIterator[Sequence[Revocation]]:
         self._proof = None
         news = unpack_news(await self._ask(Call.LOAD, bytes((self._key_id,))))
@@ -80,6 +83,16 @@ class RemoteStore:
         news = await self._next()
         self._proof = news.proved if news.complete else None
         return Batch(news.revocations, news.complete)
+
+    @property
+    def is_awaited(self) -> bool:
+        return False  # each question says how far this worker is, and the control process speaks for the pod
+
+    def applied(self) -> None:
+        """Said by the next question."""
+
+    async def confirmed(self, mark: Mark, within_s: float) -> None:
+        """No append of a worker gives a mark."""
 
     async def prune(self) -> None:
         """The control process prunes its store itself."""

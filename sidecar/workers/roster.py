@@ -21,6 +21,7 @@ from sidecar.workers.journal import Reader
 
 CONFIRM_S = 0.3  # of the second within which a logout is answered; a worker that is well needs a few milliseconds
 KILL_S = 0.3
+SETTLE_S = 0.1  # for what other pods have been told; it is asked again
 WATCH_S = 1.0
 SILENT_WATCHES = 10  # in a row: a machine that was suspended wakes up to one of them, not to ten
 
@@ -92,6 +93,10 @@ class Roster:
             member.kill("unconfirmed")
         if behind and await self._behind(position, KILL_S):
             raise StoreError("workers_behind", "a worker of this pod does not enforce it yet, and cannot be ended")
+
+    async def settled(self, position: int, within_s: float = SETTLE_S) -> bool:
+        """Whether every worker enforces all up to `position`, or is dead, within this time. Nobody is killed for it."""
+        return not await self._behind(position, within_s)
 
     async def watch(self) -> None:
         """End workers that ask nothing any more: the kernel would go on giving them connections."""

@@ -79,6 +79,21 @@ CONTRADICTIONS = [
     ),
     (GOOD + "store: {fresh: 5s, grace: 3s}", "store.grace", "grace is shorter than fresh"),
     (GOOD + "store: {fresh: 2m}", "store.grace", "grace is shorter than fresh"),
+    (GOOD + "store: {durability: {replicas: 1}}", "store.durability.replicas", "SQLite has no replicas"),
+    (GOOD + "store: {confirm: all}", "store.confirm", "no other process can be waited for"),
+    (GOOD + "store: {url: 'redis://h', confirm: all, on_stale: fail_open}", "store.on_stale", "breaks what"),
+    (
+        GOOD
+        + "store: {url: 'redis://h', confirm: all}\n"
+        + "enforcement: {routes: [{path: /x, action: reject, on_stale: fail_open}]}",
+        "enforcement.routes[0].on_stale",
+        "breaks what",
+    ),
+    (
+        GOOD + "enforcement: {routes: [{path: /x, action: allow, on_stale: deny}]}",
+        "enforcement.routes[0].on_stale",
+        "forwards unjudged",
+    ),
     (GOOD + "control: {relay_listen: 0.0.0.0:4183}", "control.relay_listen", "the relay listens beyond loopback"),
     (GOOD + "control: {relay_listen: host:4183}", "control.relay_listen", "the relay listens beyond loopback"),
     (GOOD + "ops: {listen: 0.0.0.0:4180}", "ops.listen", "two listeners on one address"),
@@ -118,6 +133,9 @@ def test_a_contradiction_is_found_once_with_its_line(problems: "Problems", text:
 LEGAL = [
     GOOD + "store: {fresh: 1s, grace: 3s}",
     GOOD + "store: {fresh: 3s, grace: 3s}",
+    GOOD + "store: {durability: {fsync: true}}",
+    GOOD + "store: {url: 'redis://h', durability: {replicas: 2, fsync: true}, confirm: all}",
+    GOOD + "enforcement: {routes: [{path: /x, action: reject, on_stale: fail_open}]}",
     _provider("issuer: http://idp.example.com, allow_http: true"),
     _provider("issuer: http://idp.example.com, allow_http: true") + "public_url: http://app.example.com",
     _provider("issuer: http://127.0.0.1:9000"),
@@ -146,6 +164,11 @@ def test_what_is_legal_is_accepted(problems: "Problems", text: str) -> None:
 
 WARNINGS = [
     (GOOD + "store: {on_stale: fail_open}", "store.on_stale", "logged out may be served"),
+    (
+        GOOD + "enforcement: {routes: [{path: /x, action: reject, on_stale: fail_open}]}",
+        "enforcement.routes[0].on_stale",
+        "logged out may be served",
+    ),
     (GOOD + "store: {url: 'sqlite://'}", "store.url", "in memory"),
     (GOOD + "store: {url: 'redis://h'}", "store.url", "whoever reads Redis can test guesses"),
     (GOOD + "trusted_proxies: [0.0.0.0/0]", "trusted_proxies[0]", "everybody may claim any address"),

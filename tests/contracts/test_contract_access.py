@@ -190,6 +190,7 @@ async def test_every_right_of_the_documented_acl_is_needed_and_used(places, new_
     await store.open()
     await store.secret()
     await store.append([Revocation(Kind.SID, bytes([n]) * 16, 1, 1 if n else 2**31) for n in (1, 0)])
+    server.command("HSET", "{lg:rv}:replicas", "long dead", "0 1 0 0-0 -")
     assert len([page async for page in store.snapshot()]) == 1
     await store.follow()
     await store.follow()
@@ -198,8 +199,11 @@ async def test_every_right_of_the_documented_acl_is_needed_and_used(places, new_
     await store.get_binding(b"c" * 16)
     await store.delete_binding(b"c" * 16)
 
+    assert server.command("HKEYS", "{lg:rv}:replicas") == [store._presence.name]
     used = {name.removeprefix("cmdstat_") for name in server.command("INFO", "commandstats")}
-    assert used - {"auth", "config|resetstat"} == {word[1:] for word in rights("The smallest ACL") if word[0] == "+"}
+    assert used - {"auth", "config|resetstat", "hkeys"} == {
+        word[1:] for word in rights("The smallest ACL") if word[0] == "+"
+    }
 
 
 @pytest.mark.parametrize("kind", ["redis", "redis-tls", "redis-unix", "redis-sentinel", "redis-cluster"])

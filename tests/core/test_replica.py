@@ -61,6 +61,53 @@ def test_order_and_repetition_of_the_log_do_not_matter(revocations, random):
     assert content(filled(again)) == content(filled(revocations))
 
 
+LOGS = st.lists(REVOCATIONS)
+
+
+def merged(*replicas: Replica) -> Replica:
+    """One replica that heard everything from each of these, as a resync and a healing do."""
+    return filled(each for replica in replicas for each in replica.live(-1))
+
+
+@given(LOGS)
+def test_the_merge_of_replicas_is_idempotent(log):
+    assert content(merged(filled(log), filled(log))) == content(filled(log))
+
+
+@given(LOGS, LOGS)
+def test_the_merge_of_replicas_is_commutative(one, other):
+    assert content(merged(filled(one), filled(other))) == content(merged(filled(other), filled(one)))
+
+
+@given(LOGS, LOGS, LOGS)
+def test_the_merge_of_replicas_is_associative(one, two, three):
+    a, b, c = filled(one), filled(two), filled(three)
+
+    assert content(merged(merged(a, b), c)) == content(merged(a, merged(b, c)))
+
+
+@given(LOGS, st.lists(st.integers(0, 5)), st.randoms(use_true_random=False))
+def test_sweeps_in_between_take_nothing_that_is_live_in_the_end(log, times, random):
+    """A log that is replayed in another order beside expiry passes: what lives is the same."""
+    steps = [*log, *times]
+    random.shuffle(steps)
+    swept = Replica()
+    for step in steps:
+        if isinstance(step, int):
+            for _ in range(SHARDS):
+                swept.sweep(step)
+        else:
+            swept.apply(step)
+    now = max(times, default=0)
+    found = {each.digest: each for each in swept.live(now)}
+    whole = {each.digest: each for each in filled(log).live(now)}
+    # A cut-off may be gone that came with a shorter life and had expired; nothing that is live by itself may.
+    least = filled(each for each in log if each.expires > now)
+
+    assert {digest: each.expires for digest, each in found.items()} == {d: each.expires for d, each in whole.items()}
+    assert all(least.cutoff(digest) <= found[digest].cutoff <= whole[digest].cutoff for digest in whole)
+
+
 @given(st.lists(REVOCATIONS), REVOCATIONS)
 def test_applying_says_truly_whether_anything_changed(revocations, one):
     replica = filled(revocations)

@@ -40,13 +40,15 @@ class Node:
     wall: Callable[[], float] = clock.wall
     budget_s: float = 0.8
     seen: list[Revocation] = field(default_factory=list)
+    everywhere: Callable[[], Any] | None = None
+    options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.store = open_store(self.url)
+        self.store = open_store(self.url, grace=self.grace, **self.options)
         self.replica = Replica()
         self.freshness = Freshness(self.fresh, self.grace)
         common = {"store": self.store, "replica": self.replica, "on_revocation": self.seen.append, "wall": self.wall}
-        self.feed = Feed(freshness=self.freshness, **common)
+        self.feed = Feed(freshness=self.freshness, everywhere=self.everywhere, **common)
         self.publisher = Publisher(budget_s=self.budget_s, **common)
 
     async def start(self) -> None:

@@ -20,7 +20,7 @@ async def test_a_commit_that_fails_after_every_caller_gave_up_is_no_fault_of_the
         failed.set()
         raise OSError("disk full")
 
-    caller = asyncio.create_task(GroupCommit[int](write).add([1]))
+    caller = asyncio.create_task(GroupCommit[int, None](write).add([1]))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     caller.cancel()

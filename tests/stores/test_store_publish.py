@@ -89,6 +89,18 @@ async def test_a_caller_that_goes_away_does_not_take_the_logout_with_it(redis_se
     await until(lambda: node.publisher.waiting == 0)
 
 
+async def test_a_defect_in_the_store_does_not_take_the_logout_with_it(redis_server, start_node, revocation, until):
+    node = await start_node(redis_server.url)
+    append, node.store.append = node.store.append, lambda _revocations: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        await node.publisher.publish([revocation()])
+    assert node.publisher.waiting == 1
+
+    node.store.append = append
+    await until(lambda: node.publisher.waiting == 0)
+    assert redis_server.command("XLEN", "{lg:rv}:log") == 1
+
+
 async def test_an_error_never_repeats_what_was_to_be_written(redis_server, start_node, revocation):
     node = await start_node(redis_server.url)
     redis_server.command("CONFIG", "SET", "maxmemory", "1")

@@ -71,7 +71,7 @@ async def test_a_process_leaves_a_heartbeat_with_the_time_of_the_server(redis_se
     async for _ in store.snapshot():
         pass
 
-    beat = redis_server.command("ZSCORE", "{lg:rv}:pods", store._pod)
+    beat = redis_server.command("HGET", "{lg:rv}:replicas", store._presence.name).split()[0]
     assert abs(float(beat) / 1000 - time.time()) < 5
 
 
