@@ -96,6 +96,7 @@ def _hub(state: State, journal: Journal, roster: Roster, logins: PodLogins) -> H
         keyed=state.keyed,
         is_loaded=state.feed.loaded.is_set,
         secret=state.secret_of_store,
+        kept_secret=state.kept_secret,
         bindings=state.bindings,
         publish=state.publisher.publish,
         roster=roster,

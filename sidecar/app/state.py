@@ -37,8 +37,8 @@ class State:
         self._store = store
         self._secret = settings.secret.reveal() if settings.secret is not None else None
         # Until the real key is known, digests are made with one that matches nothing; see `Bindings`.
-        others = [secret.reveal() for secret in settings.other_secrets]
-        self.digester = Digester(self._secret or secrets.token_bytes(32), others)
+        self._others = [secret.reveal() for secret in settings.other_secrets]
+        self.digester = Digester(self._secret or secrets.token_bytes(32), self._others)
         self.replica = Replica()
         self.freshness = freshness or Freshness(settings.fresh, settings.grace)
         self._on_revocation: Callable[[Revocation], None] = lambda _revocation: None
@@ -101,12 +101,28 @@ class State:
         if self._secret is None:
             self.digester.use(await until_done(self.secret_of_store))
             on_key()
+        elif await self._accepts_kept():
+            on_key()
         self._store.use_key(*(digester.key_id for digester in self.digester.all))
         self.bindings.is_keyed = True
         self.keyed.set()
         self.feed.start()
         self.publisher.start()
         await self.revoker.keyed()
+
+    async def _accepts_kept(self) -> bool:
+        """Before `store.secret` was set, the store had made a key: what was written with it goes on counting."""
+        kept = await until_done(self.kept_secret)
+        if kept is None or kept in (self._secret, *self._others):
+            return False
+        self.digester.others += (Digester(kept),)
+        log.event(_logger, logging.INFO, "store_key_accepted")
+        return True
+
+    async def kept_secret(self) -> bytes | None:
+        """The digest secret that the store made once, if it did. Raises StoreError."""
+        await self._store.open()  # the first attempt may have failed
+        return await self._store.kept_secret()
 
     async def secret_of_store(self) -> bytes:
         """The digest secret that the store keeps. Raises StoreError."""

@@ -53,6 +53,9 @@ class Store(Protocol):
     async def secret(self) -> bytes:
         """The digest secret kept in the store: 32 random bytes, made once by whoever asks first."""
 
+    async def kept_secret(self) -> bytes | None:
+        """The digest secret that the store keeps, where it ever made one."""
+
     def use_key(self, key_id: int, *others: int) -> None:
         """Name the key of the digests (`Digester.key_id`), and the others that are accepted.
 

@@ -127,15 +127,19 @@ class RedisStore:
         await self._presence.leave()
         await self._clients.aclose()
 
-    async def secret(self) -> bytes:
+    async def kept_secret(self) -> bytes | None:
         (found,) = await self._writer.ask("HMGET", self._meta, "secret")
+        return None if found is None else bytes(found)
+
+    async def secret(self) -> bytes:
+        found = await self.kept_secret()
         if found is None:
             await self._writer.ask("HSETNX", self._meta, "secret", secrets.token_bytes(32))
-            (found,) = await self._writer.ask("HMGET", self._meta, "secret")
+            found = await self.kept_secret()
         if found is None:
             raise StoreError("store_secret_lost", f"{self._where}: lost what was just written")
-        self._secret = bytes(found)
-        return self._secret
+        self._secret = found
+        return found
 
     def use_key(self, key_id: int, *others: int) -> None:
         self._entries.use_key(key_id, *others)

@@ -97,6 +97,9 @@ class SqliteStore:
             self._thread.shutdown(wait=False)
             self._thread = None
 
+    async def kept_secret(self) -> bytes | None:
+        return await self._in_thread(self._opened.kept_secret)
+
     async def secret(self) -> bytes:
         return await self._in_thread(self._opened.secret)
 
@@ -219,6 +222,11 @@ class _Database:
             sql = "SELECT session FROM binding WHERE credential = ? AND expires > ?"
             row = self._connection.execute(sql, (credential, now)).fetchone()
             return None if row is None else row[0]
+
+    def kept_secret(self) -> bytes | None:
+        with self._errors():
+            row = self._connection.execute("SELECT value FROM meta WHERE name = 'secret'").fetchone()
+            return None if row is None else bytes(row[0])
 
     def secret(self) -> bytes:
         with self._errors(), self._transaction() as connection:

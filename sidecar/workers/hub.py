@@ -59,6 +59,7 @@ class Hub:
         keyed: asyncio.Event,
         is_loaded: Callable[[], bool],
         secret: Callable[[], Awaitable[bytes]],
+        kept_secret: Callable[[], Awaitable[bytes | None]],
         bindings: BindingStore,
         publish: Callable[[Sequence[Revocation]], Awaitable[None]],
         roster: Roster,
@@ -72,6 +73,7 @@ class Hub:
         self._keyed = keyed
         self._is_loaded = is_loaded
         self._secret = secret
+        self._kept_secret = kept_secret
         self._bindings = bindings
         self._publish = publish
         self._roster = roster
@@ -136,6 +138,7 @@ class Hub:
     def _handlers(self, visitor: Visitor) -> dict[Call, Handler]:
         answers = {
             Call.SECRET: self._tell_secret,
+            Call.KEPT_SECRET: self._tell_kept_secret,
             Call.LOAD: self._load,
             Call.FOLLOW: self._follow,
             Call.APPEND: self._append,
@@ -151,6 +154,9 @@ class Hub:
 
     async def _tell_secret(self, _visitor: Visitor, _payload: bytes) -> bytes:
         return await self._secret()
+
+    async def _tell_kept_secret(self, _visitor: Visitor, _payload: bytes) -> bytes:
+        return await self._kept_secret() or b""
 
     async def _load(self, visitor: Visitor, payload: bytes) -> bytes:
         await self._key_is_known()

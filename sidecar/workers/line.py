@@ -40,6 +40,7 @@ class Call(enum.IntEnum):
     DELETE_BINDING = 7  # credential
     BEGIN = 8  # code: answered when it is this callback's turn
     END = 9  # code
+    KEPT_SECRET = 10  # -> the secret that the store made once, or nothing
     # The control process asks a worker
     JOIN = 20  # code and session -> whether a callback was waiting
     FAIL = 21  # code -> the same

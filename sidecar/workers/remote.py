@@ -58,6 +58,9 @@ class RemoteStore:
     async def secret(self) -> bytes:
         return await self._ask(Call.SECRET)
 
+    async def kept_secret(self) -> bytes | None:
+        return await self._ask(Call.KEPT_SECRET) or None
+
     def use_key(self, key_id: int, *_others: int) -> None:
         self._key_id = key_id  # both processes have read the same configuration: one key stands for all of them
 

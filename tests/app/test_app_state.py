@@ -13,6 +13,7 @@ from sidecar import clock
 from sidecar.app.state import State
 from sidecar.config.load import load
 from sidecar.config.model import Config
+from sidecar.core.identity import Digester
 from sidecar.core.logout_token import LogoutToken
 from sidecar.core.revocation import Revocation
 from sidecar.stores.interface import StoreError
@@ -117,4 +118,29 @@ async def test_a_file_that_was_locked_at_the_start_is_opened_when_it_is_free(con
         await until(state.feed.loaded.is_set)
     finally:
         other.close()
+        await state.aclose()
+
+
+@pytest.mark.parametrize("had_a_secret_of_its_own", [True, False])
+async def test_a_key_that_the_store_made_before_one_was_set_goes_on_counting(
+    tmp_path: Path, had_a_secret_of_its_own: bool
+):
+    """Else setting `store.secret` would forget every logout of the last hours, and nobody would know."""
+    before = SqliteStore(str(tmp_path / "state.db"))
+    await before.open()
+    old = Digester(await before.secret()) if had_a_secret_of_its_own else None
+    await before.aclose()
+    (tmp_path / "secret").write_bytes(b"the secret that was set later")
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        TEXT.replace('url: "sqlite://"', f'url: "sqlite:///{tmp_path}/state.db", secret: {{file: {tmp_path}/secret}}')
+    )
+    keys: list[int] = []
+    state = State(load(str(path)), SqliteStore(str(tmp_path / "state.db")))
+    state.start(lambda _revocation: None, lambda: keys.append(1))
+    try:
+        await until(state.feed.loaded.is_set)
+        assert [each.key_id for each in state.digester.others] == ([old.key_id] if old else [])
+        assert len(keys) == len(state.digester.others)  # what was digested before has to be digested again
+    finally:
         await state.aclose()

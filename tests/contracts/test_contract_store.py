@@ -285,6 +285,12 @@ async def test_a_binding_can_be_read_elsewhere_when_put_returns(shared_place):
 # Secret and life
 
 
+async def test_no_secret_is_kept_before_one_is_asked_for(store):
+    assert await store.kept_secret() is None
+    secret = await store.secret()
+    assert await store.kept_secret() == secret
+
+
 async def test_the_secret_is_made_once_and_has_32_bytes(store):
     secret = await store.secret()
 

@@ -66,6 +66,7 @@ class Control:
             keyed=self.keyed,
             is_loaded=self.feed.loaded.is_set,
             secret=store.secret,
+            kept_secret=store.kept_secret,
             bindings=store,
             publish=self.publisher.publish,
             roster=self.roster,

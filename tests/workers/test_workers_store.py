@@ -94,6 +94,14 @@ async def test_bindings_are_those_of_the_store(bench: Bench) -> None:
     assert await worker.store.get_binding(b"c" * 16) is None
 
 
+async def test_a_secret_that_the_store_made_once_is_told(bench: Bench) -> None:
+    worker = bench.worker().store
+    await worker.open()
+    assert await worker.kept_secret() == await bench.store.kept_secret()
+    made = await bench.store.secret()
+    assert await worker.kept_secret() == made
+
+
 async def test_the_secret_is_that_of_the_store(bench: Bench) -> None:
     await bench.control()
     assert await bench.worker().store.secret() == await bench.store.secret()
