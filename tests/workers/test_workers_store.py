@@ -95,8 +95,8 @@ async def test_bindings_are_those_of_the_store(bench: Bench) -> None:
 
 
 async def test_a_secret_that_the_store_made_once_is_told(bench: Bench) -> None:
+    await bench.control()
     worker = bench.worker().store
-    await worker.open()
     assert await worker.kept_secret() == await bench.store.kept_secret()
     made = await bench.store.secret()
     assert await worker.kept_secret() == made
