@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1] / "sidecar"
 LAYERS = (
     {"__main__"},
     {"cli"},
-    {"app", "demo"},
+    {"app", "demo", "kube"},
     {"config"},
     {"proxy", "control", "workers"},
     {"bindings", "oidc", "stores"},
@@ -40,6 +40,10 @@ FORBIDDEN = {
     ("control", "config"): "only app reads the configuration",
     ("workers", "config"): "only app reads the configuration",
     ("workers", "http1"): "aiohttp carries the line between our own processes",
+    **{
+        ("kube", part): "manifests in, manifests out: only cli puts the webhook on a server"
+        for part in ("proxy", "control", "workers", "bindings", "oidc", "stores", "http1")
+    },
     ("config", "core"): "a configuration is words; app turns them into rules",
     ("oidc", "http1"): "aiohttp speaks HTTP to providers",
     ("stores", "http1"): "a store knows nothing of requests",

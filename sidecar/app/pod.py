@@ -16,7 +16,7 @@ from pathlib import Path
 import uvloop
 
 from sidecar.app.control_process import serve_control
-from sidecar.app.sockets import CannotStart, listening, private_socket
+from sidecar.app.sockets import BACKLOG, CannotStart, listening, private_socket
 from sidecar.app.worker_process import serve_worker
 from sidecar.config.address import TcpAddress, UnixAddress
 from sidecar.config.model import Config
@@ -24,7 +24,6 @@ from sidecar.config.secret import Secret
 from sidecar.workers.supervisor import Supervisor
 
 MARGIN_S = 5.0  # what a process may take beyond the drain, before it is killed
-_BACKLOG = 65_535
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +134,6 @@ def _public(stack: contextlib.ExitStack, config: Config) -> list[socket.socket]:
 
 
 def _sharing(address: tuple[str, int], family: socket.AddressFamily, *, both: bool) -> socket.socket:
-    server = socket.create_server(address, family=family, backlog=_BACKLOG, reuse_port=True, dualstack_ipv6=both)
+    server = socket.create_server(address, family=family, backlog=BACKLOG, reuse_port=True, dualstack_ipv6=both)
     server.setblocking(False)  # noqa: FBT003 - the standard library's signature
     return server

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from sidecar import log
 from sidecar.app.listener import Public
+from sidecar.app.sockets import BACKLOG
 from sidecar.config.model import DrainSettings
 from sidecar.proxy.plane import Plane
 
@@ -61,8 +62,10 @@ async def site(stack: contextlib.AsyncExitStack, runner: "web.BaseRunner", where
     """Serve on a socket, or on a path, until the stack ends."""
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
-    place = web.UnixSite(runner, where) if isinstance(where, str) else web.SockSite(runner, where)
-    await place.start()
+    if isinstance(where, str):
+        await web.UnixSite(runner, where, backlog=BACKLOG).start()
+    else:
+        await web.SockSite(runner, where, backlog=BACKLOG).start()
 
 
 async def settle(loaded: asyncio.Event) -> None:

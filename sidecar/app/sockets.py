@@ -15,7 +15,7 @@ from typing import Final
 from sidecar.config.address import Address, TcpAddress, UnixAddress
 from sidecar.errors import SidecarError
 
-_BACKLOG: Final = 65_535  # Linux makes of it what it allows, net.core.somaxconn (reference case 89)
+BACKLOG: Final = 65_535  # Linux makes of it what it allows, net.core.somaxconn (reference case 89)
 
 
 class CannotStart(SidecarError):
@@ -42,10 +42,10 @@ def listening(address: Address, key: str, *, mode: int | None = None) -> Iterato
 def _tcp_listener(address: TcpAddress) -> socket.socket:
     place = (address.host, address.port)
     if ":" not in address.host:
-        return socket.create_server(place, backlog=_BACKLOG)
+        return socket.create_server(place, backlog=BACKLOG)
     # Every address means IPv4 as well, where the kernel can (reference case 187).
     both = address.host == "::" and socket.has_dualstack_ipv6()
-    return socket.create_server(place, family=socket.AF_INET6, backlog=_BACKLOG, dualstack_ipv6=both)
+    return socket.create_server(place, family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=both)
 
 
 def _unix_listener(path: str, mode: int | None) -> socket.socket:
@@ -55,7 +55,7 @@ def _unix_listener(path: str, mode: int | None) -> socket.socket:
         listener.bind(path)
         if mode is not None:
             Path(path).chmod(mode)  # before `listen`: until then nobody can connect, whatever the umask left open
-        listener.listen(_BACKLOG)
+        listener.listen(BACKLOG)
     except OSError:
         listener.close()
         raise

@@ -115,7 +115,7 @@ class UpstreamSettings(Settings):
     response_timeout: Timeout = MINUTE
     """How long the app may take from the end of the request to the start of its answer; then 504."""
     connect_timeout: Timeout = 5.0
-    """How long a connection to the app may take; then 502."""
+    """How long a connection to the app may take; then 504."""
     keepalive: Annotated[Duration, between("0s", "1h")] = 1.5
     """How long an idle connection to the app is kept. Keep it below the app's own keep-alive; 0s keeps none."""
     max_connections: Annotated[Count, sized(1, 100_000)] = 512

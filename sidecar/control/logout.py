@@ -34,6 +34,7 @@ ANSWER_S = 0.9  # after the last byte of the request; the rest of the second is 
 KEYS_S = 0.5  # of it, at most, for a key that we do not know
 MAX_READING = 512  # bodies on their way, 64 KiB each
 MAX_WAITING = 64  # tokens that wait for a key; nobody has to sign anything to make us wait
+QUIET_S = 1.0  # between two lines about the same fault of strangers
 MAX_REMEMBERED = 100_000
 REMEMBER_S = 24 * 3600.0
 
@@ -83,6 +84,7 @@ class LogoutEndpoint:
         self._waiting = 0
         self._publishing: set[asyncio.Future[None]] = set()  # the loop alone would let them be collected
         self._seen = SeenTokens()
+        self._lines = SparseLines()
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.method != "POST":  # section 2.5 (cases 4 and 5)
@@ -177,9 +179,14 @@ class LogoutEndpoint:
         level = logging.INFO if result == "accepted" else logging.WARNING
         if not logger.isEnabledFor(level):
             return
-        fields = {"provider": entry.provider.policy.issuer} if entry.provider else {}
+        fields: dict[str, str | int] = {"provider": entry.provider.policy.issuer} if entry.provider else {}
         if entry.token is not None:
             fields |= self._hashed(entry.token)
+        else:  # anybody can send what is no token
+            left_out = self._lines.left_out(f"{reason} {fields.get('provider', '')}", entry.started)
+            if left_out is None:
+                return
+            fields |= {"left_out": left_out} if left_out else {}
         log.event(
             logger, level, "logout_token", result=result, reason=reason, **fields, duration_ms=round(duration * 1000, 3)
         )
@@ -195,6 +202,24 @@ class LogoutEndpoint:
         if token.notes:
             fields["notes"] = ",".join(token.notes)
         return fields
+
+
+class SparseLines:
+    """Which log lines a stranger may cause: for each topic one in a while. The metrics count all of them."""
+
+    __slots__ = ("_last",)
+
+    def __init__(self) -> None:
+        self._last: dict[str, tuple[float, int]] = {}  # topic: when the last line was, and how many were left out since
+
+    def left_out(self, topic: str, now: float) -> int | None:
+        """How many lines the next one stands for besides itself; None when it is to be left out. Topics are few."""
+        last, left_out = self._last.get(topic, (-QUIET_S, 0))
+        if now - last < QUIET_S:
+            self._last[topic] = last, left_out + 1
+            return None
+        self._last[topic] = now, 0
+        return left_out
 
 
 class SeenTokens:

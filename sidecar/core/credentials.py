@@ -19,7 +19,8 @@ from sidecar.field_names import fold
 
 MAX_PAIRS = 300  # cookies in a line that is not plain; browsers keep 180 for a site
 MAX_CANDIDATES = 32  # a browser sends a handful; more is somebody hiding one among many
-MAX_BYTES = 128 * 1024  # of all candidates of a request; a browser keeps 4 KiB a cookie
+MAX_BYTES = 64 * 1024  # of all candidates of a request, in every spelling; a browser keeps 4 KiB a cookie
+MAX_ENCODED = 5000  # percent signs and back slashes in a line; that is 15 KiB, and most servers stop at 8 KiB
 MAX_LAYERS = 4  # of encoding around a value; an app undoes one or two
 
 # `name=value` pairs that every stack reads alike: token names, no quotes, escapes, commas, percent signs or blanks.
@@ -67,6 +68,7 @@ class Reading:
 
 
 NOTHING = Reading(())
+AMBIGUOUS = Reading((), is_ambiguous=True)
 
 
 class Carriers:
@@ -117,6 +119,8 @@ class Carriers:
     def in_target(self, target: bytes) -> Reading:
         """The candidates among path and query parameters (reference cases 147 and 149)."""
         path, _, query = target.partition(b"?")
+        if self._query_search is not None and _is_overloaded(query):
+            return AMBIGUOUS
         found = _Found()
         if self._path_search is not None and (b";" in path or b"%" in path):
             _search_decoded(self._path_search, path, _PATH_END, found)
@@ -133,6 +137,8 @@ class Carriers:
 
     def in_header(self, value: bytes) -> Reading:
         """The candidates in one declared header field: the value, and what follows a scheme such as `Bearer`."""
+        if _is_overloaded(value):
+            return AMBIGUOUS
         found = _Found()
         found.add(value)
         parts = value.split(None, 1)  # any run of blanks or tabs ends the scheme
@@ -156,8 +162,10 @@ class Carriers:
 
     def _read_line(self, line: bytes, found: "_Found") -> None:
         split = line.split(b";", MAX_PAIRS)
-        found.is_ambiguous |= len(split) > MAX_PAIRS
-        for pair in split[:MAX_PAIRS]:
+        if len(split) > MAX_PAIRS or _is_overloaded(line) or found.is_ambiguous:
+            found.is_ambiguous = True
+            return
+        for pair in split:
             name, _, value = pair.lstrip(b"= ").partition(b"=")  # `=S=R` is a nameless cookie in a browser (case 159)
             if self.is_cookie(name):
                 found.add(value)
@@ -214,7 +222,7 @@ class _Found:
 
     def add(self, spelled: bytes) -> None:
         """One more candidate, as it was spelled."""
-        if spelled in self._seen:
+        if self.is_ambiguous or spelled in self._seen:
             return
         self._bytes_left -= len(spelled)
         if self._bytes_left < 0:
@@ -224,13 +232,14 @@ class _Found:
         value = canonical(spelled)
         if value:
             self.values[value] = None
-            self.is_ambiguous |= _peeled(value) != value  # more layers than were undone
+            # The second: more layers than were undone.
+            self.is_ambiguous = len(self.values) > MAX_CANDIDATES or _peeled(value) != value
 
     def reading(self) -> Reading:
         """All of it."""
         if not self.values and not self.is_ambiguous:
             return NOTHING
-        return Reading(tuple(self.values), self.is_ambiguous or len(self.values) > MAX_CANDIDATES)
+        return Reading(tuple(self.values), self.is_ambiguous)
 
 
 def canonical(value: bytes) -> bytes:
@@ -302,6 +311,11 @@ def _read_encoded(pairs: re.Pattern[bytes], text: bytes, names: frozenset[bytes]
             return
         if not names.isdisjoint(name_readings(pair[1])):
             found.add(pair[2])
+
+
+def _is_overloaded(text: bytes) -> bool:
+    """So much encoding that to undo it, layer by layer, costs more than a request may cost."""
+    return text.count(b"%") + text.count(b"\\") > MAX_ENCODED
 
 
 def _spans(text: bytes, start: int) -> dict[tuple[int, int], None]:

@@ -16,9 +16,10 @@ peer is believed when `trusted_proxies` says `unix`, and nothing is appended for
 import ipaddress
 from collections.abc import Sequence
 
+from sidecar.http1.blocks import Block
 from sidecar.http1.fields import parse_line
 from sidecar.http1.names import is_about_client
-from sidecar.http1.request import RequestHead, build_plain_request, build_request
+from sidecar.http1.request import RequestHead, build_plain_request, build_request, checked
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -26,16 +27,21 @@ _FOR, _PROTO, _HOST, _PORT = b"x-forwarded-for", b"x-forwarded-proto", b"x-forwa
 _FORWARDED = b"forwarded"
 _OURS = frozenset((_FOR, _PROTO, _HOST, _PORT, _FORWARDED))
 
+# An ingress says the same of a user's every request, and what the app hears of it depends on the peer as well.
+_told: dict[tuple[Block, tuple[object, ...]], bytes] = {}
+_MAX_TOLD = 4096  # of some 4 KiB at the most, with the block that they keep
+
 
 class Peer:
     """The other end of a downstream connection: its address and whether it is believed."""
 
-    __slots__ = ("_block", "_host", "_lines", "_scheme", "address", "is_trusted")
+    __slots__ = ("_block", "_host", "_lines", "_scheme", "_who", "address", "is_trusted")
 
     def __init__(self, address: bytes, *, is_trusted: bool, scheme: bytes = b"http") -> None:
         self.address = address  # empty for a Unix socket, and for a peer that is gone
         self.is_trusted = is_trusted
         self._scheme = scheme
+        self._who = address, is_trusted, scheme  # all that matters of a peer
         self._host: bytes | None = None
         self._lines: tuple[bytes, ...] = ()
         self._block = b""
@@ -45,9 +51,22 @@ class Peer:
         block = request.block
         if block is None:
             return build_request(request, self.apply(request))
+        if block.is_about_client:
+            return build_plain_request(request, block, self._tell(request, block), b"")
         if block.host != self._host:
             self._meet(block.host)
-        return build_plain_request(request, block, self._block)
+        return build_plain_request(request, block, block.sent or checked(request.lines), self._block)
+
+    def _tell(self, request: RequestHead, block: Block) -> bytes:
+        """All lines for the app, of a request that says something about the client."""
+        if not block.sent:
+            return checked(self.apply(request))
+        told = _told.get((block, self._who))
+        if told is None:
+            if len(_told) >= _MAX_TOLD:
+                _told.clear()
+            told = _told[block, self._who] = checked(self._applied(block.lines, request))
+        return told
 
     def doubted(self) -> "Peer":
         """The same address, and nothing that it says is believed."""
@@ -55,7 +74,9 @@ class Peer:
 
     def apply(self, request: RequestHead) -> list[bytes]:
         """The request's lines without those that do not count, and the lines that tell the app about the client."""
-        lines = request.lines
+        return self._applied(request.lines, request)
+
+    def _applied(self, lines: list[bytes], request: RequestHead) -> list[bytes]:
         if any(map(is_about_client, request.special)):
             lines = [line for line in lines if not self._is_replaced(parse_line(line)[0])]
             if self.is_trusted:

@@ -19,6 +19,7 @@ HOST = re.compile(rb"(?:[0-9A-Za-z\-._~!$&'()*+;=%]+|\[[0-9A-Fa-f:.]+\])(?::[0-9
 ABSOLUTE_FORM = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?#]*)(.*)")
 
 CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,15}")  # 15 hex digits stay below 2^63
+CHUNK_START = re.compile(rb"([0-9A-Fa-f]{1,15})\r\n")
 # RFC 9112 section 7.1.1. Quoted strings may hold what two parsers split differently, so only tokens are let pass.
 CHUNK_EXTENSION = re.compile(rb"(?:;[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?:=[!#$%&'*+\-.^_`|~0-9A-Za-z]*)?)*")
 

@@ -8,11 +8,13 @@ from sidecar.field_names import fold
 # By these a client could have its method changed behind the one that was judged (reference case 42).
 METHOD_OVERRIDES = frozenset((b"x-http-method-override", b"x-http-method", b"x-method-override"))
 
-# By these a proxy in front tells who the client is: its address, or a user whom it has authenticated, or a certificate
-# that it has checked (reference cases 41-43). `X-Auth-Token` and `X-Auth-Key` are not among them: clients send those.
+# By these a proxy in front tells who the client is: its address, the host that it asked for, a user whom it has
+# authenticated, or a certificate that it has checked (reference cases 41-43). `X-Auth-Token` and `X-Auth-Key` are not
+# among them: clients send those.
 CLIENT_FIELDS = frozenset(
-    b"forwarded x-real-ip x-client-ip client-ip true-client-ip x-cluster-client-ip cf-connecting-ip"
-    b" fastly-client-ip x-envoy-external-address x-arr-clientcert x-userinfo x-goog-iap-jwt-assertion".split()
+    b"forwarded x-real-ip x-host x-original-host x-client-ip client-ip true-client-ip x-cluster-client-ip"
+    b" cf-connecting-ip fastly-client-ip x-envoy-external-address x-arr-clientcert x-userinfo"
+    b" x-goog-iap-jwt-assertion".split()
 )
 CLIENT_PREFIXES = tuple(
     b"x-forwarded remote- x-remote- ssl-client- x-ssl-client- x-client-cert x-client-dn x-client-verify client-cert"

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from sidecar.http1 import grammar
-from sidecar.http1.blocks import MAX_BLOCK_BYTES, Block, Memory
+from sidecar.http1.blocks import GAP, MAX_BLOCK_BYTES, MAX_BLOCK_LINES, MAX_SPECIAL, Block, Memory, without_ids
 from sidecar.http1.errors import ProtocolError
 from sidecar.http1.fields import Field, FieldReader, parse_line, without
 from sidecar.http1.hop_by_hop import HOP_BY_HOP, is_protected, nominated
@@ -21,8 +21,9 @@ _SPECIAL = {
     **dict.fromkeys(HOP_BY_HOP, False),
     b"content-length": False,
     b"expect": False,
-    # By these a client could name another path or session than the one judged here (reference cases 42 and 43).
+    # By these a client could name another path, method or session than the one judged here (reference cases 42 and 43).
     b"x-original-url": False,
+    b"x-original-method": False,
     b"x-rewrite-url": False,
     b"aspfiltersessionid": False,
     # gunicorn takes this prefix off the path when its peer is on loopback, as we are: `/static/x` would become `/x`.
@@ -58,10 +59,11 @@ _COMMON_METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELET
 
 _reader = FieldReader(_SPECIAL, prefixes=CLIENT_PREFIXES, blame=400)
 _memory = Memory(_reader)
-_whole = _memory.whole
+_whole, _cut_out = _memory.whole, _memory.cut_out
+_is_origin_form = grammar.ORIGIN_FORM.fullmatch
 
 # Of a head's attributes, those that its header block alone does not tell, or a block has by itself.
-_OF_ONE_REQUEST = frozenset(("method", "target", "version", "lines", "host", "cookies", "block", "_fields"))
+_OF_ONE_REQUEST = frozenset(("method", "target", "version", "lines", "host", "cookies", "block", "own", "_fields"))
 
 
 class RequestHead:
@@ -82,7 +84,9 @@ class RequestHead:
     special: Mapping[bytes, list[bytes]] = {}  # values of the other fields that were looked at, by lower-case name
     nominated: frozenset[bytes] = frozenset()  # names that `Connection` takes off, from the trailers as well
     overrides_method = False  # a field asks the app for another method: only with POST, and no route may go by it
-    block: Block | None = None  # what is remembered of the header block, where it goes on the same for every peer
+    block: Block | None = None  # what is remembered of the header block; `lines` are its lines, as long as it is set
+    own: tuple[bytes, ...] = ()  # the lines in the gaps of the block
+    added = b""  # a complete line that the proxy adds
     _fields: dict[bytes, bytes] | None = None
 
     def __init__(self, method: bytes, target: bytes, version: int, lines: list[bytes]) -> None:
@@ -108,21 +112,47 @@ class RequestHead:
 
 def parse_request(head: bytes, *, max_headers: int) -> RequestHead:
     """Parse one complete head, including its final empty line. Raises ProtocolError."""
+    known = recall_request(head, max_headers)
+    if known is not None:
+        return known
     method, _, after = head.partition(b" ")
     target, _, rest = after.partition(b" ")
-    if method in _COMMON_METHODS and grammar.ORIGIN_FORM.fullmatch(target) is not None:
-        block = _whole.get(rest)
-        if block is not None and block.count <= max_headers:
-            request = RequestHead(method, target, 1, block.lines)
-            request.host, request.cookies, request.block = block.host, block.cookies, block
-            if block.traits:
-                request.__dict__.update(block.traits)
-            return request
-        if rest[:10] == b"HTTP/1.1\r\n":
-            found = _memory.find_holed(rest[10:-4].split(b"\r\n"), max_headers)
-            if found is not None:
-                return _like(found[0], found[1], method, target, rest)
+    if method in _COMMON_METHODS and _is_origin_form(target) and rest[:10] == b"HTTP/1.1\r\n":
+        found = _memory.find_holed(rest[10:-4].split(b"\r\n"), max_headers)
+        if found is not None:
+            _see_again(*found, rest)
+            return _of(*found, method, target)
     return _read(head, rest, max_headers)
+
+
+def recall_request(data: bytes, max_headers: int) -> RequestHead | None:
+    """The request, where `data` is one whole head whose block was read before, and nothing else; else None.
+
+    Looking for the end of a head takes longer than all of this: what is remembered has its end where it has it.
+    """
+    method, _, after = data.partition(b" ")
+    target, _, rest = after.partition(b" ")
+    if method not in _COMMON_METHODS or _is_origin_form(target) is None:
+        return None
+    block = _whole.get(rest)
+    if block is not None and block.count <= max_headers:
+        return _of(block, block.lines, method, target)
+    key, own = _memory.cut(rest)
+    block = _cut_out.get(key) if own else None
+    if block is None or block.count > max_headers:
+        return None
+    request = _of(block, block.filled(own), method, target)
+    request.own = own
+    return request
+
+
+def _of(block: Block, lines: list[bytes], method: bytes, target: bytes) -> RequestHead:
+    """A request whose header block is known."""
+    request = RequestHead(method, target, 1, lines)
+    request.host, request.cookies, request.block = block.host, block.cookies, block
+    if block.traits:
+        request.__dict__.update(block.traits)
+    return request
 
 
 def _read(head: bytes, rest: bytes, max_headers: int) -> RequestHead:
@@ -146,47 +176,58 @@ def _read(head: bytes, rest: bytes, max_headers: int) -> RequestHead:
     return request
 
 
-def _like(block: Block, lines: list[bytes], method: bytes, target: bytes, rest: bytes) -> RequestHead:
-    """A request whose header block is one that is known, but for some plain lines."""
-    request = RequestHead(method, target, 1, lines)
-    request.host, request.cookies, request.block = block.host, block.cookies, block
-    request.__dict__.update(block.traits)
-    if len(rest) <= MAX_BLOCK_BYTES:
-        if lines == block.latest:  # a browser whose plain lines do not differ, at least while it loads one page
-            _memory.keep(rest, block.with_lines(lines, _checked(lines)))
-        block.latest = lines
-    return request
+def _see_again(block: Block, lines: list[bytes], rest: bytes) -> None:
+    """A block that is known but for some plain lines: when they are those of the request before, remember it by them.
+
+    A browser's do not differ, at least while it loads one page; but for `own`, which always do.
+    """
+    key, own = _memory.cut(rest)
+    repeating = without_ids(lines, own) if own else lines
+    if len(key) <= MAX_BLOCK_BYTES and repeating is not None:
+        if repeating == block.latest:
+            _memory.keep(key, block.with_lines(repeating, checked(repeating)))
+        block.latest = repeating
 
 
 def _remember(request: RequestHead, rest: bytes, lines: list[bytes]) -> None:
     """Remember what this header block means; nothing that depends on the request line."""
-    if len(rest) > MAX_BLOCK_BYTES:
+    if len(rest) > MAX_BLOCK_BYTES or len(lines) > MAX_BLOCK_LINES or len(request.special) > MAX_SPECIAL:
         return
     traits = {name: value for name, value in vars(request).items() if name not in _OF_ONE_REQUEST}
-    block = Block(host=request.host, cookies=request.cookies, lines=request.lines, count=len(lines), traits=traits)
+    request.block = block = Block(
+        host=request.host,
+        cookies=request.cookies,
+        lines=request.lines,
+        count=len(lines),
+        traits=traits,
+        is_about_client=any(map(is_about_client, request.special)),
+    )
     block.tail = b"\r\n".join((*_framing_lines(request), b"", b"")) if traits else b"\r\n"
-    if any(map(is_about_client, request.special)):
-        traits["block"] = None  # what goes on depends on the peer, so it is built each time
-    else:
-        request.block = block
     if not _memory.keep_holed(lines, block):
-        block.sent = _checked(request.lines)
+        block.sent = checked(request.lines)
         _memory.keep(rest, block)
 
 
-def _checked(lines: list[bytes]) -> bytes:
-    return _joined([b"", *lines])[2:-2]
+def checked(lines: list[bytes]) -> bytes:
+    """The lines as they go out after the last check; a format where they have gaps."""
+    if GAP not in lines:
+        return _joined([b"", *lines])[2:-2]
+    _joined([line for line in lines if line != GAP])
+    return b"".join(b"%b\r\n" if line == GAP else line.replace(b"%", b"%%") + b"\r\n" for line in lines)
 
 
-def build_plain_request(request: RequestHead, block: Block, extra: bytes) -> bytes:
-    """The head for the app where the block was checked before. `extra`: complete lines made by the proxy."""
-    sent = block.sent or _checked(request.lines)
-    return b"".join((request.method, b" ", request.target, b" HTTP/1.1\r\n", sent, extra, block.tail))
+def build_plain_request(request: RequestHead, block: Block, sent: bytes, extra: bytes) -> bytes:
+    """The head for the app where `sent` is what `checked` gave for the block. `extra`: complete lines of the proxy."""
+    if request.own:
+        sent %= request.own
+    return b"".join((request.method, b" ", request.target, b" HTTP/1.1\r\n", sent, extra, request.added, block.tail))
 
 
 def build_request(request: RequestHead, lines: Iterable[bytes]) -> bytes:
     """The head for the app: `lines` (the request's own and the proxy's), then the framing."""
     head = [b"%b %b HTTP/1.1" % (request.method, request.target), *lines]
+    if request.added:
+        head.append(request.added[:-2])
     if b"host" not in request.special and request.version == 0:  # HTTP/1.0; the exchange filled in the app's own name
         head.append(b"Host: %b" % request.host)
     framing = _framing_lines(request)

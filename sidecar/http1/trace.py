@@ -7,7 +7,7 @@ specification, hence bounded.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from sidecar.http1.fields import parse_line, without
@@ -26,33 +26,37 @@ _NAMES: Final = frozenset((b"traceparent", b"tracestate"))
 Draw = Callable[[int], int]  # that many random bits: `random.getrandbits`
 
 
-def traceparent_line(request: RequestHead, draw: Draw) -> bytes:
-    """The one line that says which trace the request belongs to: its own where that is valid, else a new one."""
-    line, trace = _own(_trace_lines(request))
-    return line if trace is not None else _new_line(draw)
-
-
-def with_trace(request: RequestHead, draw: Draw) -> list[bytes]:
-    """The request's lines with exactly one valid `traceparent`.
+def begin_trace(request: RequestHead, draw: Draw) -> None:
+    """Have the request carry exactly one valid `traceparent`: its own, or that of a new trace.
 
     A `tracestate` means nothing without the parent that it came with: it goes as well (section 3.3).
     """
     found = _trace_lines(request)
-    if not found:  # nearly always, where nobody in front of the sidecar traces
-        return [*request.lines, _new_line(draw)]
-    if _own(found)[1] is not None:
-        return request.lines
-    return [*without(request.lines, _NAMES), _new_line(draw)]
+    if found:
+        if _own(found)[1] is not None:
+            return
+        request.lines = without(request.lines, _NAMES)
+        request.block = None  # it is not that block any more
+    request.added = _new_line(draw) + b"\r\n"
 
 
 def trace_id(request: RequestHead) -> bytes | None:
     """The 32 hex digits of the trace that the request belongs to; None where it names none, or no valid one."""
-    return _own(_trace_lines(request))[1]
+    return _own([request.added[:-2]] if request.added else _trace_lines(request))[1]
 
 
 def _trace_lines(request: RequestHead) -> list[bytes]:
-    # The first look is for the first letter alone: this runs over every line of every request.
-    return [line for line in request.lines if line[0] | 0x20 == 0x74 and line[:5].lower() == b"trace"]
+    block = request.block
+    if block is None or not block.sent:
+        return _among(request.lines)
+    if block.traces is None:
+        block.traces = _among(block.lines)
+    return block.traces + _among(request.own) if request.own else block.traces
+
+
+def _among(lines: Iterable[bytes]) -> list[bytes]:
+    # The first look is for the first letter alone: this runs over every line of a request.
+    return [line for line in lines if line[0] | 0x20 == 0x74 and line[:5].lower() == b"trace"]
 
 
 def _own(lines: list[bytes]) -> tuple[bytes, bytes | None]:

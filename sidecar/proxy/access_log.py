@@ -25,9 +25,9 @@ _LONGEST_PATH: Final = 1024
 _LONGEST_HOST: Final = 255  # of a name, RFC 1035 section 2.3.4
 _LONGEST_METHOD: Final = 32
 _LONGEST_PEER: Final = 64
-_PARAMETERS: Final = re.compile(
-    rb"(?:;|%(?:25)*3[Bb]).*", re.DOTALL
-)  # encoded too: some servers decode before they cut
+# Encoded too: some servers decode before they cut, and some do it twice. What could turn into an encoding when it is
+# decoded, an encoded or a stray percent sign, ends the path as well.
+_PARAMETERS: Final = re.compile(rb"(?:;|%3[Bb]|%25|%(?![0-9A-Fa-f]{2})).*", re.DOTALL)
 _DIGITS: Final = 16  # of a digest
 
 # The right-most 56 bits of a trace id are the random ones (W3C Trace Context level 2, section 3.2.2.3); the same trace

@@ -10,20 +10,20 @@ from collections.abc import Iterable
 from typing import Final
 from urllib.parse import parse_qsl
 
-from sidecar.bindings.logins import Logins
+from sidecar.bindings.logins import Login, Logins
 from sidecar.core.credentials import MAX_PAIRS
 from sidecar.core.identity import Session
 from sidecar.core.paths import may_match
 from sidecar.errors import SidecarError
-from sidecar.proxy.judgement import Login
 
 _CODE: Final = re.compile(r"\s*code(?:\[.*|\s*|\0.*)", re.IGNORECASE | re.DOTALL)  # PHP and Express take `code[]` too
 _SEPARATOR: Final = re.compile(rb"[&;?]")
 _CODES_A_REQUEST: Final = 4
+_LONGEST: Final = 16 * 1024  # to read it costs; a code has 2 KiB at the most, and most proxies stop at 8 KiB
 
 
-class TooManyCodes(SidecarError):
-    """More authorization codes, or more to search for them, than any login has. Answer 400."""
+class CallbackRefused(SidecarError):
+    """More authorization codes than any login has, more to search for them, or a body beside them. Answer 400."""
 
 
 class Callbacks:
@@ -40,13 +40,21 @@ class Callbacks:
                 return True
         return False
 
-    async def begin(self, target: bytes) -> "Callback":
-        """Wait for the turn of every code in the target. Raises TooManyCodes or LoginRefused."""
+    async def begin(self, target: bytes, *, has_body: bool) -> "Callback":
+        """Wait for the turn of every code in the target. Raises CallbackRefused or LoginRefused.
+
+        A body beside a code is refused. An app has its code with the head, and logs in while the client still keeps
+        the request open; no login sends both.
+        """
+        if len(target) > _LONGEST:
+            raise CallbackRefused("callback_too_long")
         if len(_SEPARATOR.findall(target)) > MAX_PAIRS:  # reading them would cost
-            raise TooManyCodes("too_many_codes")
+            raise CallbackRefused("too_many_codes")
         codes = codes_in(target)
         if len(codes) > _CODES_A_REQUEST:
-            raise TooManyCodes("too_many_codes")
+            raise CallbackRefused("too_many_codes")
+        if codes and has_body:
+            raise CallbackRefused("callback_with_body")
         callback = Callback(self._logins)
         try:
             for code in codes:
@@ -85,6 +93,11 @@ class Callback:
             return True
         return any(login.failed for login in self._logins) or len(joined) > 1
 
+    @property
+    def is_at_stake(self) -> bool:
+        """Whether the app may log somebody in with this request."""
+        return bool(self._logins) or self.failed
+
     def end(self) -> None:
         """The callback is over."""
         for login in self._logins:
@@ -94,5 +107,6 @@ class Callback:
 def codes_in(target: bytes) -> list[str]:
     """Every authorization code in the query, form-decoded as apps do: with other separators, cases and arrays too."""
     query = target.partition(b"?")[2].decode("latin-1")
-    pairs = [pair for text in (query, re.sub("[?;]", "&", query)) for pair in parse_qsl(text)]
+    texts = dict.fromkeys((query, re.sub("[?;]", "&", query)))
+    pairs = [pair for text in texts for pair in parse_qsl(text)]
     return list(dict.fromkeys(value for name, value in pairs if _CODE.fullmatch(name)))

@@ -4,6 +4,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from sidecar.http1.forwarded import Peer
+from sidecar.proxy.limits import HIGH_WATER
 from sidecar.proxy.pace import Pace
 from sidecar.proxy.sockets import reset
 from sidecar.proxy.upload import Upload
@@ -45,8 +46,10 @@ class Client(asyncio.Protocol):
             self.transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Read from the client again."""
-        if not self._is_reading and not self.transport.is_closing():
+        """Read from the client again, unless it has sent more already than is held for anybody."""
+        if self._is_reading or self.transport.is_closing():
+            return
+        if len(self._buffer) <= max(HIGH_WATER, self._plane.limits.head_bytes):  # a head that is not whole must go on
             self._is_reading = True
             self._restart_upload()
             self.transport.resume_reading()

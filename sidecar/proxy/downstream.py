@@ -12,18 +12,18 @@ from collections.abc import Callable
 from sidecar.core.denial import Answer
 from sidecar.http1.errors import ProtocolError
 from sidecar.http1.forwarded import Peer
-from sidecar.http1.request import RequestHead, parse_request
+from sidecar.http1.request import RequestHead, recall_request
 from sidecar.proxy.answers import encode
 from sidecar.proxy.client import Client
 from sidecar.proxy.ending import Ending
 from sidecar.proxy.exchange import Exchange
 from sidecar.proxy.heads import next_head
-from sidecar.proxy.limits import FIN_GRACE, HIGH_WATER, IDLE_GRACE
+from sidecar.proxy.limits import FIN_GRACE, HIGH_WATER, IDLE_GRACE, TURN_BYTES, TURN_PAUSE
 from sidecar.proxy.linger import linger
 from sidecar.proxy.pinning import Pin
 from sidecar.proxy.plane import Plane
 from sidecar.proxy.refusal import refusal
-from sidecar.proxy.sockets import prepare
+from sidecar.proxy.sockets import End, end_of, prepare
 from sidecar.proxy.tunnel import Tunnel
 from sidecar.proxy.upload import Upload
 from sidecar.proxy.upstream import Upstream
@@ -37,7 +37,7 @@ class Phase(enum.Enum):
     CLOSED = enum.auto()  # or in other hands: `tunnel`, `linger`
 
 
-_HEAD, _EXCHANGE = Phase.HEAD, Phase.EXCHANGE  # an enum's attribute costs a look-up
+_HEAD, _EXCHANGE, _CLOSED = Phase.HEAD, Phase.EXCHANGE, Phase.CLOSED  # an enum's attribute costs a look-up
 
 
 class Downstream(Client):
@@ -46,6 +46,8 @@ class Downstream(Client):
     __slots__ = (
         "_exchange",
         "_fin_at",
+        "_has_ended",
+        "_has_had_turn",
         "_is_looping",
         "_peer_of",
         "_phase",
@@ -60,8 +62,10 @@ class Downstream(Client):
         self._phase = Phase.HEAD
         self._since = plane.now  # when the phase began
         self._exchange: Exchange | None = None
-        self._fin_at = 0.0
+        self._has_ended = False  # the end of the client's side was read
+        self._fin_at = 0.0  # when it was read, or seen in the kernel, behind what is not read yet
         self._is_looping = False
+        self._has_had_turn = False  # the upload; what was read of it and not looked at waits
         self.keep_alive = True
         self.pinned: Pin | None = None
 
@@ -86,28 +90,35 @@ class Downstream(Client):
     def data_received(self, data: bytes) -> None:
         phase = self._phase
         if phase is _HEAD:
-            end = data.find(b"\r\n\r\n") + 4
-            if end == len(data) and 4 < end <= self._plane.limits.head_bytes and data[0] > 0x20 and not self._buffer:
-                # What comes most often: one complete head, and nothing else.
-                try:
-                    self._begin(parse_request(data, max_headers=self._plane.limits.header_count))
-                except ProtocolError as error:
-                    self._refuse(error.status, error.reason)
-                return
-            if not self._buffer:
-                self._since = self._plane.now  # the head time-out runs from its first byte
-                self._buffer = data
-            else:
+            if self._buffer:
                 self._buffer += data
+                self._loop()
+                return
+            limits = self._plane.limits
+            request = recall_request(data, limits.header_count) if len(data) <= limits.head_bytes else None
+            if request is not None:
+                self._begin(request)
+                return
+            if data.strip(b"\r\n"):  # of empty lines no head begins, and an idle client stays one
+                self._since = self._plane.now  # the head time-out runs from its first byte
+            self._buffer = data
             self._loop()
         elif phase is _EXCHANGE:
             self._during_exchange(data)
 
     def eof_received(self) -> bool:
-        if self._phase is Phase.EXCHANGE and self._exchange is not None and self._exchange.request_done:
-            # Half closed, or gone? Only time tells: see `tick` (reference cases 66 and 67).
+        exchange = self._exchange
+        if exchange is None:
+            return False
+        is_waiting = not exchange.takes_body or bool(self._buffer)  # for the app, or for the next turn
+        if (exchange.request_done or is_waiting) and self.transport.can_write_eof():  # TLS has no halves
+            # Half closed, or gone? Only time tells: see `tick` (reference cases 66 and 67). Of a body that waits
+            # `release_body` finds out whether it is all here.
+            self._has_ended = True
             self._fin_at = self._plane.now or 1.0
-            return self.transport.can_write_eof()  # TLS knows no half of a connection
+            return True
+        if exchange.is_streaming:
+            self.abort()  # a plain end would make half an answer look complete (reference case 65)
         return False
 
     def connection_lost(self, _error: Exception | None) -> None:
@@ -156,7 +167,8 @@ class Downstream(Client):
         self._exchange = exchange = self._plane.new_exchange(self, self._plane, request)
         try:
             if request.has_body:
-                self._upload = Upload(request, self._plane.limits, self._plane.now)
+                plane = self._plane
+                self._upload = Upload(request, plane.limits, plane.now, dropped_trailers=plane.dropped_trailers)
                 self._upload.check_length(request)
         except ProtocolError as error:
             exchange.client_broke(error.status, error.reason)
@@ -180,6 +192,9 @@ class Downstream(Client):
         self.resume_reading()  # first: what is fed now may pause it again
         if exchange is not None and data:
             self._feed(exchange, data)
+        if exchange is not None and self._has_ended and not exchange.request_done and not self._buffer:
+            exchange.client_gone()  # the rest of the body cannot come any more
+            self.close()
 
     def _feed(self, exchange: Exchange, data: bytes) -> None:
         upload = self._upload
@@ -191,9 +206,35 @@ class Downstream(Client):
             exchange.client_broke(error.status, error.reason)
             return
         self._buffer = upload.rest
+        if len(self._buffer) > HIGH_WATER:
+            self.pause_reading()  # the next requests: they wait in the kernel
         exchange.request_data(pieces)
         if upload.is_complete:
             exchange.request_end(upload.trailers)
+        elif self._buffer or len(data) > TURN_BYTES:
+            self._end_turn()
+
+    def _end_turn(self) -> None:
+        """The loop would read this body on and on while there is more of it: the others first."""
+        if not self._has_had_turn:
+            self._has_had_turn = True
+            self.pause_reading()
+            asyncio.get_running_loop().call_later(TURN_PAUSE if self._buffer else 0.0, self._next_turn)
+
+    def _next_turn(self) -> None:
+        self._has_had_turn = False
+        if self._exchange is not None and not self._exchange.is_app_behind:
+            self.resume_body()
+
+    def resume_body(self) -> None:
+        """The app reads again."""
+        exchange = self._exchange
+        if self._has_had_turn:
+            return
+        if self._buffer and exchange is not None and exchange.takes_body and not exchange.request_done:
+            self.release_body()
+        else:
+            self.resume_reading()
 
     # -- from the exchange ---------------------------------------------------------------------------------------
 
@@ -206,7 +247,7 @@ class Downstream(Client):
 
     def may_keep_alive(self) -> bool:
         """Whether the connection may serve another request after this one; those that are here already it will."""
-        return not (self._plane.is_draining or self._fin_at) or bool(self._buffer)
+        return not (self._plane.is_draining or self._has_ended) or bool(self._buffer)
 
     def resume_upstream(self, upstream: Upstream) -> None:
         """Let the app send on, unless the client is behind."""
@@ -215,27 +256,26 @@ class Downstream(Client):
 
     def exchange_done(self) -> None:
         """The answer is complete: the next request, or the end."""
-        exchange, self._exchange = self._exchange, None
+        self._exchange = None
         if not self.keep_alive:
-            if exchange is None or exchange.request_done:
-                self.close()
-            else:
-                self._linger()  # closing on a client that still sends would reset the answer away (reference case 70)
+            self._linger()  # closing on a client that sends on would reset the answer away (reference case 70)
             return
         self._phase = _HEAD
         self._since = self._plane.now
         if self._is_write_paused:
             self.pause_reading()  # a client that does not read its answers gets no others
-        elif self._buffer or self._fin_at or not self._is_reading:
+        elif self._buffer or self._has_ended or not self._is_reading:
             self._read_on()
 
     def _read_on(self) -> None:
-        """Between two requests: the time-outs begin anew."""
+        """Between two requests: the time-outs begin anew. What is here already comes first, then more is read."""
         self._since = self._plane.now
-        self.resume_reading()
         if self._buffer:
             self._loop()
-        if self._fin_at and self._phase is Phase.HEAD and not self._is_looping:
+        if self._is_write_paused:
+            return
+        self.resume_reading()
+        if self._has_ended and self._phase is Phase.HEAD and not self._is_looping:
             self.close()  # nothing more can come of a client that has closed its side
 
     def answer(self, exchange: Ending, answer: Answer) -> None:
@@ -271,8 +311,9 @@ class Downstream(Client):
         """Malformed beyond an exchange: answer, then close; the bytes that follow mean nothing."""
         self._plane.refused(reason, self.peer.address)
         self.keep_alive = False
+        is_head = self._buffer.lstrip(b"\r\n").startswith(b"HEAD ")  # its answer has no body (RFC 9110 section 9.3.2)
         self._buffer = b""
-        self._write_answer(refusal(status, reason), with_body=True, minor=1)
+        self._write_answer(refusal(status, reason), with_body=not is_head, minor=1)
         self._linger()
 
     def _write_answer(self, answer: Answer, *, with_body: bool, minor: int) -> None:
@@ -313,11 +354,11 @@ class Downstream(Client):
         """Called a few times a second: end what waits too long."""
         if self._is_write_paused and self._exchange is not None:
             self._exchange.tick(now)  # it must know that the app was not the one to wait for
-        if self._is_write_paused or self._phase is Phase.CLOSED:
+        if self._is_write_paused or self._phase is _CLOSED:
             limits = self._plane.limits
             if self._is_too_slow(now, stall=limits.body_stall_timeout, rate=limits.body_min_rate):
                 self.abort()  # a reader that does not read
-        elif self._phase is Phase.HEAD:
+        elif self._phase is _HEAD:
             self._tick_head(now)
         elif self._exchange is not None:
             self._tick_exchange(self._exchange, now)
@@ -331,7 +372,7 @@ class Downstream(Client):
             self.close()
 
     def _tick_exchange(self, exchange: Exchange, now: float) -> None:
-        if self._fin_at and now - self._fin_at > FIN_GRACE and not self._has_progress(now):
+        if self._has_left(exchange, now):
             exchange.client_gone()
             self.abort()
         elif exchange.wait_since and now - exchange.wait_since > self._plane.response_timeout:
@@ -340,6 +381,16 @@ class Downstream(Client):
             exchange.tick(now)
         elif exchange.takes_body and self._upload is not None and self._upload.is_too_slow(now):
             exchange.upload_stalled(is_client=self._is_reading)
+
+    def _has_left(self, exchange: Exchange, now: float) -> bool:
+        """Whether the client is gone, or has closed its side and shows no sign that it still reads."""
+        if not self._is_reading:  # it leaves unheard, behind what it has sent: ask the kernel (reference case 66)
+            end = end_of(self.transport)
+            if end is End.BOTH:
+                return True
+            if end is End.ONE and not self._fin_at and exchange.request_done:
+                self._fin_at = now  # in the middle of a body it proves nothing: the rest may be in the kernel
+        return bool(self._fin_at) and now - self._fin_at > FIN_GRACE and not self._has_progress(now)
 
 
 def listener(plane: Plane, peer_of: Callable[[object], Peer]) -> Callable[[], Downstream]:

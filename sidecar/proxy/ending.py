@@ -5,8 +5,9 @@ presented as a complete one (DESIGN promise 5). `exchange` adds the way there.
 """
 
 import asyncio
-from collections.abc import Awaitable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sidecar import clock, metrics
 from sidecar.core.denial import Answer
@@ -14,13 +15,16 @@ from sidecar.core.denial import is_navigation as asks_for_page
 from sidecar.http1.request import RequestHead
 from sidecar.proxy.frames import POLICY_VIOLATION
 from sidecar.proxy.judgement import Judgement
-from sidecar.proxy.refusal import refusal
+from sidecar.proxy.limits import MAX_ABANDONED
+from sidecar.proxy.refusal import oauth_refusal, refusal
 from sidecar.proxy.tunnel import Tunnel
 from sidecar.proxy.upstream import Upstream
 
 if TYPE_CHECKING:
     from sidecar.proxy.downstream import Downstream
     from sidecar.proxy.plane import Plane
+
+_T = TypeVar("_T")
 
 
 class Ending:
@@ -34,7 +38,10 @@ class Ending:
     _upstream_s = -1.0  # from the request head sent to the response head; negative while there is none
     _digests: tuple[bytes, ...] = ()  # under which the exchange is registered as a live stream
     _ends_with_connection = False  # an event stream of which a plain end says nothing wrong: it has no other
+    _sent_at = 0.0  # when the request head went to the app
+    _is_reviewed = False  # what the answer teaches has been learned
     _is_abandoned = False  # the client is gone; the login goes on
+    _at_end: Callable[[], None] | None = None  # what else ends with the exchange
     is_streaming = False  # the response head is out
     is_over = False
     wait_since = 0.0  # when the wait for the response began; 0 while nobody waits
@@ -61,16 +68,32 @@ class Ending:
         elif not self.is_streaming:  # an app that answers need not read
             self.response_timed_out()
 
+    def body_refused(self, status: int, reason: str) -> None:
+        """What the client sends for the control application is too much or too slow; said as that would say it."""
+        self._plane.refused(reason, self._downstream.peer.address)
+        self._downstream.keep_alive = False
+        self._answer(oauth_refusal(status, reason))
+
     def client_gone(self) -> None:
         """The client closed the connection: nobody waits for this answer any more (reference case 66)."""
         if self.is_over or self._is_abandoned:
             return
         self._status = self._status if self.is_streaming else 499
-        if self._is_login_at_app():
-            self._is_abandoned = True
-            asyncio.get_running_loop().call_later(self._plane.response_timeout, self._cancel)
+        if self._is_login_at_app() and len(self._plane.abandoned) < MAX_ABANDONED:
+            self._abandon()
         else:
             self._cancel()
+
+    def _abandon(self) -> None:
+        """Wait for the answer that nobody waits for."""
+        self._is_abandoned = True
+        self._plane.abandoned.add(self)
+        timer = asyncio.get_running_loop().call_later(self._plane.response_timeout, self._cancel)
+        self._at_end = partial(self._forget_abandoned, timer)
+
+    def _forget_abandoned(self, timer: asyncio.TimerHandle) -> None:
+        timer.cancel()  # it would hold request and connection until then, and there may be thousands
+        self._plane.abandoned.discard(self)
 
     def _is_login_at_app(self) -> bool:
         """Whether the app works on a callback. It goes on when we hang up, and logs in the cookie that the client has.
@@ -181,8 +204,12 @@ class Ending:
         self.is_over = True
         if self._digests:
             self._unwatch()
+        if self._at_end is not None:
+            self._at_end()
         judgement = self._judgement
         if judgement is not None and judgement.login is not None:
+            if self._sent_at and not self._is_reviewed:  # in one place, however it has come to that (decision 003)
+                self._plane.gate.unanswered(self.request, judgement)
             judgement.login.end()
         self._plane.stats.count(self.request.method, self._status, now - self._started, self._upstream_s)
 
@@ -205,6 +232,6 @@ class Ending:
         if self._judgement is not None and self._plane.gate.is_revoked(self._judgement):
             self.cut()
 
-    def _later(self, work: "Awaitable[None]") -> None:
-        """Run the slow half of a step as this exchange's one task; it ends with the exchange."""
-        self._task = self._plane.spawn(work, self)
+    def _later(self, work: Coroutine[Any, Any, _T], then: Callable[[_T], None]) -> None:
+        """Run the slow half of a step as this exchange's one task, then go on; it ends with the exchange."""
+        self._task = self._plane.spawn(work, then, self)

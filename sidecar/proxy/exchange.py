@@ -1,19 +1,22 @@
 """One request and its response, from the verdict to the last byte.
 
 The order is the product: judge the head, forward it only with a permit, judge again when the response head arrives,
-then relay. Bodies flow both ways with back-pressure and are never collected. When the app breaks off in the middle,
-the client's connection is aborted: a broken answer is never presented as a complete one (DESIGN promise 5).
+then relay. Bodies flow both ways with back-pressure and are never collected, but for the small ones that go to the
+control application (`collect`). When the app breaks off in the middle, the client's connection is aborted: a broken
+answer is never presented as a complete one (DESIGN promise 5).
 """
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from random import Random
 
 from sidecar import clock
 from sidecar.core.verdict import Permit
 from sidecar.http1.chunked import encode_chunk, encode_end
 from sidecar.http1.errors import ProtocolError
+from sidecar.http1.fields import without
 from sidecar.http1.response import ResponseHead, build_response, has_no_body
-from sidecar.http1.trace import with_trace
+from sidecar.http1.trace import begin_trace
 from sidecar.proxy.ending import Ending
 from sidecar.proxy.errors import UpstreamError
 from sidecar.proxy.judgement import Judgement, Review
@@ -21,6 +24,7 @@ from sidecar.proxy.pinning import authenticates_connection, challenges_connectio
 from sidecar.proxy.pool import Pool
 from sidecar.proxy.upstream import Mode, Upstream
 
+_COOKIES = frozenset((b"set-cookie",))
 _REPEATABLE = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))  # idempotent, RFC 9110 section 9.2.2
 
 _draw = Random().getrandbits  # noqa: S311 - of trace ids, which are no secrets; the system's costs ten times as much
@@ -33,7 +37,8 @@ class Exchange(Ending):
     _head_out = b""
     _chunks_out = False
     _retried = False
-    _sent_at = 0.0
+    _is_collecting = False  # the body, for the control application
+    _collected = b""  # all of it
     _missing: int | None = None  # of the answer, at the last tick
     _moved_at = 0.0
     _counts = False  # whether somebody wants to know how much content there was
@@ -44,15 +49,12 @@ class Exchange(Ending):
         """Judge the request and go on with it."""
         judged = self._plane.gate.judge(self.request, self._started)
         if not isinstance(judged, Judgement):
-            self._later(self._judge(judged))
+            self._later(judged, self._go_on)
         elif judged.permit is None or judged.is_control:
             self._go_on(judged)
         else:
             self._judgement = judged
             self._forward(judged.permit, self._plane.app)
-
-    async def _judge(self, judged: Awaitable[Judgement]) -> None:
-        self._go_on(await judged)
 
     def _go_on(self, judgement: Judgement) -> None:
         self._judgement = judgement
@@ -61,8 +63,35 @@ class Exchange(Ending):
                 judgement.login.end()
         elif judgement.permit is None:
             self._answer(judgement.answer)
+        elif judgement.is_control and not self.request_done:
+            self._collect()
         else:
             self._forward(judgement.permit, self._plane.control if judgement.is_control else self._plane.app)
+
+    # -- for the control application -----------------------------------------------------------------------------
+
+    def _collect(self) -> None:
+        """It hears of a request with a body when all of it is here (`collect`)."""
+        collector, request = self._plane.collector, self.request
+        self._at_end = partial(collector.discard, self)
+        collector.begin(self, self._plane.now, request.content_length or 0)
+        if self.is_over:
+            return
+        self._is_collecting = True
+        if request.expects_continue:
+            request.expects_continue = False  # answered: the app is not to say it again (RFC 9110 section 10.1.1)
+            self._downstream.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._downstream.release_body()
+
+    def _forward_collected(self) -> None:
+        self._is_collecting = False
+        request, judgement = self.request, self._judgement
+        if judgement is None or judgement.permit is None:
+            raise TypeError("only what has a permit is collected")
+        self._collected = self._plane.collector.complete(self)
+        request.block = None  # that one was framed otherwise
+        request.chunked, request.content_length = False, len(self._collected)
+        self._forward(judgement.permit, self._plane.control)
 
     # -- request -------------------------------------------------------------------------------------------------
 
@@ -76,33 +105,32 @@ class Exchange(Ending):
             request.host = pool.address.authority
         try:
             if self._plane.creates_trace:
-                self._trace()
+                begin_trace(request, _draw)
             self._head_out = self._downstream.peer.head(request)
         except ProtocolError as error:
             self._refuse(error.status, error.reason)
             return
+        if request.has_body:
+            self._head_out += self._collected
         is_repeatable = self.request_done and request.method in _REPEATABLE
         if self._downstream.pinned is not None and pool is self._plane.app:
             upstream = self._downstream.pinned.get()
         else:
             upstream = pool.get_idle(self._started, must_be_open=not is_repeatable)
         if upstream is None:
-            self._later(self._open(pool))
+            self._later(self._open(pool), self._opened)
         else:
             self._send(upstream, self._started)
 
-    def _trace(self) -> None:
-        """Have the app hear of a trace; where the request names a valid one, it goes on as it is."""
-        lines = with_trace(self.request, _draw)
-        if lines is not self.request.lines:
-            self.request.lines = lines
-            self.request.block = None  # it is not that block any more
-
-    async def _open(self, pool: Pool) -> None:
+    async def _open(self, pool: Pool) -> Upstream | None:
         try:
-            upstream = await pool.open()
+            return await pool.open()
         except UpstreamError as error:
             self._upstream_failed(error.status, error.reason)
+            return None
+
+    def _opened(self, upstream: Upstream | None) -> None:
+        if upstream is None:
             return
         if self.is_over:
             upstream.finish(clock.boot(), reusable=True)
@@ -118,8 +146,8 @@ class Exchange(Ending):
     def _send(self, upstream: Upstream, now: float) -> None:
         self._upstream = upstream
         self._sent_at = now
-        if self.request.special and authenticates_connection(self.request):
-            self._downstream.pin(upstream)
+        if b"authorization" in self.request.special and authenticates_connection(self.request):
+            upstream.is_private = True  # pinned only if the app asks for it: see `pinning`
         upstream.send(self, self._head_out)
         if self.request_done:
             self.wait_since = self._plane.now
@@ -130,6 +158,8 @@ class Exchange(Ending):
     def request_data(self, pieces: list[bytes]) -> None:
         """Content of the request; sent on as it comes."""
         upstream = self._upstream
+        if self._is_collecting:
+            self._plane.collector.add(self, b"".join(pieces))
         if upstream is None or upstream.transport.is_closing():
             return
         if self.request.chunked:
@@ -140,6 +170,9 @@ class Exchange(Ending):
     def request_end(self, trailers: Sequence[tuple[bytes, bytes]]) -> None:
         """The request is complete."""
         self.request_done = True
+        if self._is_collecting and not self.is_over:
+            self._forward_collected()
+            return
         if self._upstream is not None and self._upstream.mode is Mode.HEAD:  # else it has answered early
             self.wait_since = self._plane.now
         if self.request.chunked and self._upstream is not None and not self._upstream.transport.is_closing():
@@ -153,7 +186,12 @@ class Exchange(Ending):
     @property
     def takes_body(self) -> bool:
         """Whether content of the request can be passed on now."""
-        return self._upstream is not None
+        return self._upstream is not None or self._is_collecting
+
+    @property
+    def is_app_behind(self) -> bool:
+        """Whether the app does not read as fast as the client sends."""
+        return self._upstream is not None and self._upstream.is_behind
 
     def pause_request(self) -> None:
         """The app reads slowly."""
@@ -161,15 +199,18 @@ class Exchange(Ending):
 
     def resume_request(self) -> None:
         """The app reads again."""
-        self._downstream.resume_reading()
+        self._downstream.resume_body()
 
     # -- response ------------------------------------------------------------------------------------------------
 
     def informational(self, response: ResponseHead) -> None:
-        """A 1xx: passed on to clients that know them (RFC 9110 section 15.2)."""
-        if self.request.version == 1:
+        """A 1xx: passed on to clients that know them (RFC 9110 section 15.2), without new sessions."""
+        judgement = self._judgement
+        is_dead = judgement is not None and judgement.is_reviewed and self._plane.gate.is_revoked(judgement)
+        if self.request.version == 1 and not is_dead:
+            lines = without(response.lines, _COOKIES) if response.sets_cookies else response.lines
             try:
-                self._downstream.write(build_response(response, response.lines, b"", keep_alive=True, minor=1))
+                self._downstream.write(build_response(response, lines, b"", keep_alive=True, minor=1))
             except ProtocolError as error:
                 self._upstream_failed(error.status, error.reason)
 
@@ -184,25 +225,24 @@ class Exchange(Ending):
         if judgement is None:
             return
         review = self._plane.gate.review(self.request, judgement, response)
-        if review is None and not self._is_abandoned:
+        if review is None and judgement.login is None:
             self._release(response, response.lines, now)
-        elif review is None:
-            self._end_abandoned()
-        elif isinstance(review, Review):
-            self._apply(response, review)
+        elif review is None or isinstance(review, Review):
+            self._reviewed(response, review)
         else:
             if self._upstream is not None:
                 self._upstream.pause_reading()  # an app that closes behind its answer has answered all the same
-            self._later(self._review(response, review))
+            self._later(review, partial(self._reviewed, response))
 
-    async def _review(self, response: ResponseHead, review: Awaitable[Review]) -> None:
-        outcome = await review
-        if not self.is_over:
-            self._apply(response, outcome)
-
-    def _apply(self, response: ResponseHead, review: Review) -> None:
+    def _reviewed(self, response: ResponseHead, review: Review | None) -> None:
+        """The second look is over, and what there is to learn is learned; None: the answer goes out as it is."""
+        if self.is_over:
+            return
+        self._is_reviewed = True
         if self._is_abandoned:
             self._end_abandoned()
+        elif review is None:
+            self._release(response, response.lines, clock.boot())
         elif review.answer is not None:
             self._drop_upstream()  # nothing of the app's answer gets out
             self._answer(review.answer)
@@ -253,6 +293,10 @@ class Exchange(Ending):
             return b"Transfer-Encoding: chunked", keep_alive
         return b"", False  # HTTP/1.0 has no other end than the end of the connection
 
+    def resume_response(self, upstream: Upstream) -> None:
+        """It has had its turn, and the others have had theirs."""
+        self._downstream.resume_upstream(upstream)
+
     def response_data(self, pieces: list[bytes], *, done: bool) -> None:
         """Content of the response."""
         out = self._encode(pieces)
@@ -274,7 +318,7 @@ class Exchange(Ending):
 
     def _switch(self, upstream: Upstream, response: ResponseHead, lines: list[bytes]) -> None:
         """A validated 101 that was asked for becomes a tunnel; any other is the app's fault (reference case 103)."""
-        asked = self.request.upgrade and self.request_done
+        asked = self.request.upgrade and self.request_done and upstream.mode is Mode.HELD
         if not asked or response.upgrade != b"websocket" or response.version == 0:
             self._upstream_failed(502, "unexpected_101")
             return
@@ -299,7 +343,7 @@ class Exchange(Ending):
             self._plane.stats.upstream_retries += 1
             self._upstream = None
             if self._pool is not None:
-                self._later(self._open(self._pool))
+                self._later(self._open(self._pool), self._opened)
             return
         self.upstream_broken("upstream_closed")
 

@@ -7,21 +7,21 @@ awaitable, and the exchange goes on when it is done.
 """
 
 import re
-from collections.abc import Awaitable, Sequence
-from typing import Final
+from collections.abc import Coroutine, Sequence
+from typing import Any, Final
 
 from sidecar import clock
 from sidecar.bindings.logins import LoginRefused
 from sidecar.core import verdict as rules
 from sidecar.core.denial import Answer
 from sidecar.core.identity import BoundSession
-from sidecar.core.paths import Place, matches, path_of, place
+from sidecar.core.paths import Place, is_too_odd, matches, path_of, place
 from sidecar.core.revocation import Revocation
 from sidecar.core.routes import Routes, Rule
 from sidecar.core.verdict import ANONYMOUS, Allow, Deny, Identity
 from sidecar.http1.request import RequestHead
 from sidecar.http1.response import ResponseHead
-from sidecar.proxy.callbacks import Callbacks, TooManyCodes
+from sidecar.proxy.callbacks import CallbackRefused, Callbacks
 from sidecar.proxy.condemn import Condemner
 from sidecar.proxy.denials import Denials
 from sidecar.proxy.identify import Identifier
@@ -71,11 +71,13 @@ class Gate:
 
     # -- requests ------------------------------------------------------------------------------------------------
 
-    def judge(self, request: RequestHead, now: float) -> Judgement | Awaitable[Judgement]:
+    def judge(self, request: RequestHead, now: float) -> Judgement | Coroutine[Any, Any, Judgement]:
         """The verdict on a request, at once where memory suffices. `now` is boot time."""
         path = request.target.partition(b"?")[0]
         rule, is_logout = self._routes.default, False
         if path not in self._ordinary:
+            if is_too_odd(path):
+                return self._denials.refused(400, "ambiguous_path", rule)
             where = place(path, self._control_prefix)
             if where is not Place.ELSEWHERE:
                 return self._control(where, rule)
@@ -116,8 +118,8 @@ class Gate:
     async def _judge_callback(self, request: RequestHead, rule: Rule) -> Judgement:
         """A callback waits for its turn when another with the same code is in flight (`bindings/logins.py`)."""
         try:
-            login = await self._callbacks.begin(request.target)
-        except TooManyCodes as refused:
+            login = await self._callbacks.begin(request.target, has_body=request.has_body)
+        except CallbackRefused as refused:
             return self._denials.refused(400, refused.reason, rule)
         except LoginRefused as refused:
             return self._denials.refused(503, refused.reason, rule)
@@ -137,8 +139,8 @@ class Gate:
 
     def _conclude(
         self, request: RequestHead, identity: Identity, rule: Rule, now: float, *, is_second_look: bool = False
-    ) -> Judgement | Awaitable[Judgement]:
-        verdict = rules.ALLOW if identity is ANONYMOUS else self._verdicts.decide(identity, now)
+    ) -> Judgement | Coroutine[Any, Any, Judgement]:
+        verdict = rules.ALLOW if identity is ANONYMOUS else self._verdicts.decide(identity, rule, now)
         if isinstance(verdict, Deny):
             # A binding in memory may be older than a later login elsewhere: never deny on it without asking again.
             if identity.bound and not verdict.is_temporary and not is_second_look:
@@ -197,7 +199,7 @@ class Gate:
 
     def review(
         self, request: RequestHead, judgement: Judgement, response: ResponseHead
-    ) -> Review | Awaitable[Review] | None:
+    ) -> Review | Coroutine[Any, Any, Review] | None:
         """The second look, before anything of the response goes out; None: as it is."""
         look = self._second_look
         if not judgement.is_reviewed:
@@ -211,6 +213,11 @@ class Gate:
         if lesson is None:
             return look.review(request, judgement, response)
         return look.learn(request, judgement, response, lesson)
+
+    def unanswered(self, request: RequestHead, judgement: Judgement) -> None:
+        """The app has seen this request, and nothing was learned of its answer. It may have logged somebody in."""
+        if judgement.login is not None and judgement.login.is_at_stake:
+            self._condemner.login_lost(self._identifier.presented(request).credentials)
 
     # -- revocations ---------------------------------------------------------------------------------------------
 

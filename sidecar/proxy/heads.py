@@ -11,13 +11,14 @@ from sidecar.http1.request import RequestHead, parse_request
 from sidecar.proxy.limits import Limits
 
 _NOT_A_METHOD: Final = re.compile(rb"[^\r\n!#$%&'*+\-.^_`|~0-9A-Za-z]")
+_EMPTY_LINES: Final = re.compile(rb"\A(?:\r\n)+")
 _LONGEST_METHOD: Final = 64  # that is looked at before the head is complete
 
 
 def next_head(buffer: bytes, limits: Limits) -> tuple[RequestHead | None, bytes]:
     """The first head in `buffer`, None while it is incomplete; and what is left. Raises ProtocolError."""
-    if buffer[0] in b"\r\n":  # an empty line before the request is forgiven (RFC 9112 section 2.2)
-        buffer = buffer.lstrip(b"\r\n")
+    if buffer[0] == 0x0D:  # empty lines before a request are forgiven (RFC 9112 section 2.2), a bare CR or LF is not
+        buffer = _EMPTY_LINES.sub(b"", buffer)
     end = buffer.find(b"\r\n\r\n", 0, limits.head_bytes + 4) + 4
     if end < 4:
         _check_beginning(buffer, limits.head_bytes)

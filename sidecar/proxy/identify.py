@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from sidecar.bindings.carrier import AmbiguousToken, assemble, from_header
 from sidecar.bindings.directory import UNKNOWN, Directory
 from sidecar.bindings.token import NEEDS_KEYS, UNDECIDED, BadToken, TokenBinder
-from sidecar.core.credentials import MAX_PAIRS, NOTHING, Carriers, Reading, merged, pairs
+from sidecar.core.credentials import MAX_CANDIDATES, MAX_PAIRS, NOTHING, Carriers, Reading, merged, pairs
 from sidecar.core.identity import BoundSession, Digester, Session
 from sidecar.core.verdict import ANONYMOUS, Identity
 from sidecar.field_names import fold
@@ -156,8 +156,8 @@ class Identifier:
         if not self._reads_target and not self._reads_headers:
             return in_cookies
         found = [in_cookies]
-        if self._reads_target and self._carriers.in_target(request.target) is not NOTHING:
-            found.append(self._digested(self._carriers.in_target(request.target), ()))
+        if self._reads_target and (in_target := self._carriers.in_target(request.target)) is not NOTHING:
+            found.append(self._digested(in_target, ()))
         if self._reads_headers:
             found.append(self._in_headers(request))
         found = [part for part in found if part is not _NOTHING_PRESENTED]
@@ -230,9 +230,10 @@ class Identifier:
         ]
 
     def _in_headers(self, request: RequestHead) -> Presented:
-        readings = [
-            self._carriers.in_header(value) for name in self._carriers.headers for value in _values(request, name)
-        ]
+        values = [value for name in self._carriers.headers for value in _values(request, name)]
+        if len(values) > MAX_CANDIDATES:
+            return Presented((), (), is_ambiguous=True)
+        readings = map(self._carriers.in_header, values)
         try:
             tokens = [
                 (carrier.binder, token)

@@ -20,6 +20,10 @@ class Login(Protocol):
     def failed(self) -> bool:
         """Whether the login could not be verified."""
 
+    @property
+    def is_at_stake(self) -> bool:
+        """Whether the app may log somebody in with this request, or has done so."""
+
     def end(self) -> None:
         """The callback was answered, or is gone."""
 
@@ -50,7 +54,7 @@ class Judgement:
 
     @identity.setter
     def identity(self, identity: Identity) -> None:
-        self._identity = identity
+        self._identity, self.known = identity, None
 
     def is_fresh_login(self, learned: BoundSession | None) -> bool:
         """Whether the app has just logged in anew, so that what the request presented before does not count."""

@@ -30,14 +30,22 @@ class Lingering(Client):
     def data_received(self, data: bytes) -> None:
         self._drained += len(data)
         if self._drained > DRAIN_BYTES:
-            self.transport.abort()
+            self._give_up()
 
     def connection_lost(self, _error: Exception | None) -> None:
         self._plane.connections.discard(self)
 
     def tick(self, now: float) -> None:
-        """Called a few times a second: a reader that goes on reading may go on."""
-        if self._is_too_slow(now, stall=LINGER_TIMEOUT, rate=0):
+        """Called a few times a second: while there is an answer to read, its reader has the time that readers have."""
+        limits, is_read = self._plane.limits, not self.transport.get_write_buffer_size()
+        stall = LINGER_TIMEOUT if is_read else limits.body_stall_timeout
+        if self._is_too_slow(now, stall=stall, rate=0 if is_read else limits.body_min_rate):
+            self._give_up()
+
+    def _give_up(self) -> None:
+        if self.transport.get_write_buffer_size():
+            self.abort()  # half an answer must not look complete (reference case 65)
+        else:
             self.transport.abort()  # no reset: what the kernel has of the answer still goes out
 
     def cut(self) -> None:

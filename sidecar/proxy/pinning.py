@@ -1,7 +1,9 @@
 """Authentication that belongs to a connection instead of a request: NTLM and Negotiate (reference case 83).
 
 IIS and its kin let everything pass that comes on a connection once somebody has authenticated on it. Such a connection
-to the app must serve nobody but that client, so it is pinned to the client's connection and ends with it.
+to the app must serve nobody but that client. When the app asks for such an authentication (401), its connection is
+pinned to the client's and ends with it. A client that authenticates unasked has its connection for that one request:
+its word alone pins nothing, else a stranger could take a connection of the app for each one of their own.
 """
 
 from collections.abc import Iterable
@@ -28,7 +30,8 @@ class Pin:
         """This one, and no other that was held before."""
         if self._upstream is not upstream:
             self.release()
-            upstream.is_pinned, self._upstream = True, upstream
+            upstream.pin()
+            self._upstream = upstream
 
     def get(self) -> Upstream | None:
         """The connection, unless the app has closed it."""
@@ -58,4 +61,4 @@ def _challenges(response: ResponseHead) -> Iterable[bytes]:
 
 
 def _is_scheme(value: bytes) -> bool:
-    return value.lstrip().partition(b" ")[0].lower() in _SCHEMES
+    return value.replace(b"\t", b" ").lstrip().partition(b" ")[0].lower() in _SCHEMES  # IIS takes a tab as well

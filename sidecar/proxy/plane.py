@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sidecar import clock, log
 from sidecar.proxy.access_log import AccessLog
+from sidecar.proxy.collect import Collector
 from sidecar.proxy.connections import Connection, Connections
 from sidecar.proxy.ending import Ending
 from sidecar.proxy.exchange import Exchange
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from sidecar.proxy.downstream import Downstream
 
 _logger = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
 
 
 class Plane:
@@ -42,6 +45,8 @@ class Plane:
         stall_timeout: float | None = None,
         access_log: AccessLog | None = None,
         creates_trace: bool = False,
+        dropped_trailers: frozenset[bytes] = frozenset(),
+        collector: Collector | None = None,
     ) -> None:
         self.gate = gate
         self.app = app
@@ -53,6 +58,9 @@ class Plane:
         self.tunnel_idle_timeout = tunnel_idle_timeout
         self.stall_timeout = stall_timeout
         self.creates_trace = creates_trace
+        self.dropped_trailers = dropped_trailers  # folded names of fields that carry credentials
+        self.collector = collector or Collector()
+        self.abandoned: set[Ending] = set()  # logins that go on without their clients
         # Chosen once: an exchange that counts costs, and one that does not must not ask.
         self.new_exchange: Callable[[Downstream, Plane, RequestHead], Exchange] = (
             Exchange if access_log is None else partial(LoggedExchange, access_log=access_log)
@@ -79,6 +87,9 @@ class Plane:
         for connection in self.connections:
             connection.cut()
         await self._until_all_are_gone(CUT_GRACE)
+        for connection in self.connections:
+            connection.abort()  # the kernel would give what was not delivered a good end (reference case 186)
+        await asyncio.sleep(0)  # now, not when the process is gone
 
     async def _until_all_are_gone(self, timeout: float) -> None:  # noqa: ASYNC109 - see `finish`
         deadline = clock.boot() + timeout
@@ -96,9 +107,10 @@ class Plane:
             self.gate.tick()
             self.app.sweep(now)
             self.control.sweep(now)
+            self.collector.sweep(now)
 
     def _buffered(self) -> int:
-        return sum(connection.buffered for connection in self.connections) + self.app.buffered
+        return sum(connection.buffered for connection in self.connections) + self.app.buffered + self.collector.held
 
     def _tick(self, connection: Connection, now: float) -> None:
         try:
@@ -107,16 +119,20 @@ class Plane:
             _logger.exception("tick_failed")
             connection.abort()
 
-    def spawn(self, work: Awaitable[None], exchange: Ending) -> asyncio.Task[None]:
-        """Run the slow half of an exchange. A fault in it is logged and ends the exchange, never the process."""
-        task = asyncio.ensure_future(self._guard(work, exchange))
+    def spawn(self, work: Coroutine[Any, Any, _T], then: Callable[[_T], None], exchange: Ending) -> asyncio.Task[None]:
+        """Run the slow half of an exchange, then go on with what came of it.
+
+        A fault in either is logged and ends the exchange, never the process.
+        """
+        task = asyncio.ensure_future(self._guard(work, then, exchange))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _task: work.close())  # a task that is cancelled before its first step leaves it
         return task
 
-    async def _guard(self, work: Awaitable[None], exchange: Ending) -> None:
+    async def _guard(self, work: Coroutine[Any, Any, _T], then: Callable[[_T], None], exchange: Ending) -> None:
         try:
-            await work
+            then(await work)
         except Exception:  # the last line of defence; logged with its traceback, and the client is told
             _logger.exception("exchange_failed")
             exchange.failed()

@@ -1,8 +1,9 @@
 """Connections to one upstream: the last used is the first to be used again, and none lives longer than the app allows.
 
 Getting an idle connection is synchronous; only opening one waits. Beyond `max_connections` requests queue for at most
-`queue_timeout` seconds (reference cases 82 and 85). Tunnels and event streams do not count: a hundred of them must not
-keep everybody else waiting for ever. What bounds those is the number of clients.
+`queue_timeout` seconds (reference cases 82 and 85). Tunnels, event streams and connections that are pinned to a client
+do not count: a hundred of them must not keep everybody else waiting for ever. What bounds those is the number of
+clients.
 """
 
 import asyncio
@@ -16,10 +17,9 @@ from dataclasses import dataclass
 
 from sidecar import clock
 from sidecar.proxy.errors import UpstreamError
-from sidecar.proxy.upstream import Upstream
+from sidecar.proxy.upstream import PEEK_AFTER, Upstream
 
 _MOST_ADDRESSES = 8  # of one name
-_PEEK_AFTER = 0.05  # an idle time after which a look at the socket is worth a system call
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +62,14 @@ class Pool:
         self._queue_timeout = queue_timeout
         self._idle: list[Upstream] = []
         self._all: set[Upstream] = set()
-        self._apart: set[Upstream] = set()  # tunnels and event streams
+        self._apart: set[Upstream] = set()  # tunnels, event streams, pinned to a client
         self._opening = 0
         self._waiting: collections.deque[asyncio.Future[Upstream | None]] = collections.deque()
 
     @property
     def buffered(self) -> int:
         """Bytes that are held for the app or of its answers."""
-        return sum(connection.buffered for connection in self._all)
+        return sum(connection.buffered for connection in (*self._all, *self._apart))
 
     @property
     def counts(self) -> tuple[int, int, int]:
@@ -85,7 +85,7 @@ class Pool:
         while self._idle:
             connection = self._idle.pop()
             age = now - connection.idle_since
-            if age > self._keepalive or ((must_be_open or age > _PEEK_AFTER) and is_spent(connection)):
+            if age > self._keepalive or ((must_be_open or age >= PEEK_AFTER) and is_spent(connection)):
                 connection.close()
             else:
                 return connection
@@ -102,9 +102,13 @@ class Pool:
             return freed
         self._opening += 1
         try:
-            return await self._connect()
-        finally:
+            connection = await self._connect()
+        except BaseException:  # and when nobody wants it any more
             self._opening -= 1
+            self._next()
+            raise
+        self._opening -= 1
+        return connection
 
     def put_back(self, connection: Upstream) -> None:
         """Hand a connection to whoever waits, else keep it for the next request."""
@@ -120,6 +124,8 @@ class Pool:
         if connection in self._apart:
             self._apart.discard(connection)
             return
+        if connection not in self._all:
+            return  # that was said before
         self._all.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
@@ -170,12 +176,14 @@ class Pool:
         finally:
             if waiter in self._waiting:
                 self._waiting.remove(waiter)
-            elif not taken and waiter.done() and not waiter.cancelled() and (handed := waiter.result()) is not None:
-                self._return(handed)  # handed over in the very moment that the client went away
+            elif not taken and waiter.done() and not waiter.cancelled():
+                self._return(waiter.result())  # handed over in the very moment that the client went away
         return freed
 
-    def _return(self, connection: Upstream) -> None:
-        if connection.transport.is_closing():
+    def _return(self, connection: Upstream | None) -> None:
+        if connection is None:
+            self._next()
+        elif connection.transport.is_closing():
             connection.close()
         else:
             self.put_back(connection)

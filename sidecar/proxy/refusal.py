@@ -29,6 +29,14 @@ _DETAILS = {
 _ANY_DETAIL = "Something went wrong. Please try again in a moment."
 
 
+def oauth_refusal(status: int, reason: str) -> Answer:
+    """The same in the words of the logout endpoint (Back-Channel Logout 1.0 section 2.8, RFC 6749 section 5.2)."""
+    error = "invalid_request" if status == 400 else "server_error"
+    body = json.dumps({"error": error, "error_description": reason}).encode()
+    headers = refusal(status, reason).headers[1:]
+    return Answer(status, _PHRASES[status], ((b"Content-Type", b"application/json"), *headers), body)
+
+
 def refusal(status: int, reason: str, *, navigation: bool = False) -> Answer:
     """The answer with this status and stable reason: `application/problem+json`, or a page for a navigation."""
     phrase = _PHRASES.get(status, b"Error")

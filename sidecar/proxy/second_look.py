@@ -46,7 +46,7 @@ class SecondLook:
 
         What was allowed before a logout must not reach the app after its 200 (DESIGN promise 1).
         """
-        verdict = self._verdicts.decide(judgement.identity, clock.boot())
+        verdict = self._verdicts.decide(judgement.identity, judgement.rule, clock.boot())
         return self._denials.late(request, judgement, verdict).answer if isinstance(verdict, Deny) else None
 
     def sets_session(self, response: ResponseHead) -> bool:
@@ -61,7 +61,7 @@ class SecondLook:
         """An allowed route renews the session's cookie: the new one is no less mortal than the old one."""
         judgement.identity = await self._identifier.later(request)
         judgement.session = judgement.identity.first_session()
-        verdict = self._verdicts.decide(judgement.identity, clock.boot())
+        verdict = self._verdicts.decide(judgement.identity, judgement.rule, clock.boot())
         if not isinstance(verdict, Deny) or verdict.reason is Reason.UNBOUND:
             lesson = self._teacher.read(request, judgement, response)
             review = await self.learn(request, judgement, response, lesson) if lesson is not None else Review()

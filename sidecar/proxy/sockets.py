@@ -4,6 +4,8 @@ TCP_NODELAY is set here because asyncio, unlike uvloop, leaves it out for accept
 """
 
 import asyncio
+import enum
+import select
 import socket
 import struct
 
@@ -25,6 +27,29 @@ _OPTIONS = tuple(
     if hasattr(socket, name)  # not every system has all of them
 )
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close without delivering what is buffered
+
+_FIN = getattr(select, "POLLRDHUP", 0)  # Linux; elsewhere only the end of both sides is seen
+
+
+class End(enum.Enum):
+    """How much of a connection its peer has ended."""
+
+    NONE = enum.auto()
+    ONE = enum.auto()  # the peer's side: it will say no more, and may still read
+    BOTH = enum.auto()  # it is gone
+
+
+def end_of(transport: asyncio.Transport) -> End:
+    """What the kernel knows of the peer's end, however much is unread before it."""
+    sock = transport.get_extra_info("socket")
+    if sock is None or sock.fileno() < 0:
+        return End.BOTH
+    poll = select.poll()
+    poll.register(sock.fileno(), _FIN)
+    events = sum(event for _, event in poll.poll(0))
+    if events & (select.POLLHUP | select.POLLERR):
+        return End.BOTH
+    return End.ONE if events else End.NONE
 
 
 def prepare(transport: asyncio.Transport) -> None:

@@ -24,7 +24,7 @@ class Stats(Collector):
     """Counts of one process."""
 
     def __init__(self) -> None:
-        self.requests: Counter[tuple[bytes, int]] = Counter()  # method, status; 499: the client went away
+        self.requests: dict[tuple[bytes, int], int] = {}  # by method and status; 499: the client went away
         self.decisions: Counter[str] = Counter()  # everything but plain `allow`: the reason of the denial, for example
         self.denied_coverage: Counter[str] = Counter()
         self.allowed_bound = self.allowed_unbound = self.allowed_anonymous = 0
@@ -43,12 +43,20 @@ class Stats(Collector):
     def count(self, method: bytes, status: int, seconds: float, first_byte: float) -> None:
         """One finished request; `first_byte`: seconds until the app's answer began, negative where it did not."""
         self.in_flight -= 1
-        self.requests[(method if method in _METHODS else b"_OTHER", status)] += 1
+        try:
+            self.requests[method, status] += 1
+        except KeyError:
+            self._count_other(method, status)
         self._buckets[0 if seconds <= _SHORTEST else bisect_left(_BUCKETS, seconds)] += 1
         self._seconds += seconds
         if first_byte >= 0:
             self._first_byte[0 if first_byte <= _SHORTEST else bisect_left(_BUCKETS, first_byte)] += 1
             self._first_byte_seconds += first_byte
+
+    def _count_other(self, method: bytes, status: int) -> None:
+        """The first of its kind, or a method that somebody has made up: those get no label of their own."""
+        kind = (method if method in _METHODS else b"_OTHER", status)
+        self.requests[kind] = self.requests.get(kind, 0) + 1
 
     def loop_was_late(self, seconds: float) -> None:
         """The sweep woke up late by so much. A peak fades by half in ten seconds, so that a scrape can meet it."""

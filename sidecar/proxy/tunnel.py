@@ -13,7 +13,7 @@ from sidecar.proxy.frames import GOING_AWAY, Frames, close_frame
 from sidecar.proxy.limits import HALF_CLOSED_TIMEOUT
 from sidecar.proxy.linger import linger
 from sidecar.proxy.pace import Pace
-from sidecar.proxy.sockets import reset
+from sidecar.proxy.sockets import End, end_of, reset
 from sidecar.proxy.upstream import Upstream
 
 if TYPE_CHECKING:
@@ -142,8 +142,8 @@ class Tunnel:
 
     @property
     def buffered(self) -> int:
-        """Bytes that one side has sent and the other has not taken."""
-        return self._client.transport.get_write_buffer_size() + self._app.transport.get_write_buffer_size()
+        """Bytes that the client has not taken; the other direction is the pool's."""
+        return self._client.transport.get_write_buffer_size()
 
     def tick(self, now: float) -> None:
         """Called a few times a second."""
@@ -155,10 +155,18 @@ class Tunnel:
         moved = client.count + self._app.count
         if moved != self._seen:
             self._seen, self._moved_at = moved, now
+        if self._app.is_behind and self._has_left(now):
+            self.abort()
+            return
         idle = self._plane.tunnel_idle_timeout
         is_one_sided = self._one_sided_at and now - self._one_sided_at > HALF_CLOSED_TIMEOUT
         if is_one_sided or (idle is not None and now - self._moved_at > idle):
             self.close()
+
+    def _has_left(self, now: float) -> bool:
+        """Whether a client that is not read, because the app does not read, is gone, or has long had no more to say."""
+        end = end_of(self._client.transport)
+        return end is End.BOTH or (end is End.ONE and now - self._moved_at > HALF_CLOSED_TIMEOUT)
 
     def _tick_reader(self, transport: asyncio.Transport, now: float) -> None:
         unsent, limits = transport.get_write_buffer_size(), self._plane.limits

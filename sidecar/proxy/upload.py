@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
+from sidecar.field_names import fold
 from sidecar.http1.chunked import ChunkedDecoder
 from sidecar.http1.errors import ProtocolError
 from sidecar.http1.request import RequestHead
-from sidecar.proxy.limits import Limits
+from sidecar.proxy.limits import CHUNKS_A_TURN, Limits
 from sidecar.proxy.pace import Pace
 from sidecar.proxy.sized_body import SizedBody
 
@@ -15,8 +16,13 @@ class Upload:
 
     __slots__ = ("_body", "_expects_continue", "_limits", "_pace")
 
-    def __init__(self, request: RequestHead, limits: Limits, now: float) -> None:
-        self._body = ChunkedDecoder(400) if request.chunked else SizedBody(request.content_length or 0)
+    def __init__(self, request: RequestHead, limits: Limits, now: float, *, dropped_trailers: frozenset[bytes]) -> None:
+        """`dropped_trailers`: folded names by which the app knows its sessions. A server that merges trailers into the
+        head would show it one that was never judged (RFC 9110 section 6.5.1, reference case 11).
+        """
+        self._body: ChunkedDecoder | SizedBody = SizedBody(request.content_length or 0)
+        if request.chunked:
+            self._body = ChunkedDecoder(400, dropped_trailers | set(map(fold, request.nominated)), turn=CHUNKS_A_TURN)
         self._expects_continue = request.expects_continue
         self._limits = limits
         self._pace = Pace(now)
@@ -33,7 +39,7 @@ class Upload:
 
     @property
     def rest(self) -> bytes:
-        """What came behind the body: the next request."""
+        """What came behind the body: the next request. Or what is left of the body when it has had its turn."""
         return self._body.rest
 
     def feed(self, data: bytes) -> list[bytes]:

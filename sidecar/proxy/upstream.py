@@ -11,10 +11,11 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
+from sidecar.field_names import fold
 from sidecar.http1.chunked import ChunkedDecoder
 from sidecar.http1.errors import ProtocolError
 from sidecar.http1.response import ResponseHead, has_no_body, parse_response
-from sidecar.proxy.limits import HIGH_WATER, MAX_INFORMATIONAL
+from sidecar.proxy.limits import CHUNKS_A_TURN, HIGH_WATER, MAX_INFORMATIONAL
 from sidecar.proxy.sockets import prepare
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ class Mode(enum.Enum):
     IDLE = enum.auto()
     HEAD = enum.auto()
     HELD = enum.auto()  # the head is with the exchange; the body waits
+    ENDED = enum.auto()  # the same, and the app has ended the connection behind what is here
+    LOST = enum.auto()  # the same, and the connection is gone without such an end
+    DOUBTFUL = enum.auto()  # complete, but the head announced a body that must not come, and may come all the same
     LENGTH = enum.auto()
     CHUNKED = enum.auto()
     UNTIL_CLOSE = enum.auto()
@@ -36,6 +40,7 @@ class Mode(enum.Enum):
 
 
 _TCP_QUICKACK = getattr(socket, "TCP_QUICKACK", socket.TCP_NODELAY)  # Linux; elsewhere what is on already
+PEEK_AFTER = 0.05  # an idle time after which a look at the socket is worth a system call
 _LAST_WORDS = 16  # reads
 _HEAD, _HELD, _LENGTH, _IDLE = Mode.HEAD, Mode.HELD, Mode.LENGTH, Mode.IDLE  # an enum's attribute costs a look-up
 
@@ -56,6 +61,7 @@ class Upstream(asyncio.Protocol):
         "_pool",
         "idle_since",
         "is_pinned",
+        "is_private",
         "mode",
         "requests",
         "transport",
@@ -77,7 +83,8 @@ class Upstream(asyncio.Protocol):
         self.mode = Mode.IDLE
         self.idle_since = 0.0
         self.requests = 0
-        self.is_pinned = False  # to one client: never to be handed to another
+        self.is_private = False  # somebody has authenticated on it: never to be handed to another
+        self.is_pinned = False  # and its client asks on
 
     # -- from the exchange ---------------------------------------------------------------------------------------
 
@@ -92,23 +99,35 @@ class Upstream(asyncio.Protocol):
 
     def begin_body(self, response: ResponseHead, method: bytes) -> tuple[list[bytes], bool]:
         """Set the framing of the response and read what came behind its head: pieces, and whether it is complete."""
-        self._keep_alive = response.keep_alive
+        end = self.mode
+        self._keep_alive = response.keep_alive and end is _HELD
         rest, self._buffer = self._buffer, b""
         if response.has_sized_body and len(rest) == response.content_length and method != b"HEAD":
             self.mode = _IDLE  # it is all here
             return [rest], True
         if has_no_body(response.status, method):
-            return self._complete(rest, [])
+            complete = self._complete(rest, [])
+            if response.chunked or response.content_length:
+                self.mode = Mode.DOUBTFUL
+            return complete
         if response.chunked:
-            self.mode, self._decoder = Mode.CHUNKED, ChunkedDecoder(502)
+            self.mode, self._decoder = Mode.CHUNKED, ChunkedDecoder(502, set(map(fold, response.nominated)))
         elif response.content_length is not None:
             self.mode, self._missing = _LENGTH, response.content_length
         else:
             self.mode, self._keep_alive = Mode.UNTIL_CLOSE, False
         pieces, done = self._read_body(rest)
+        if not done and end is not _HELD:
+            return self._end_here(end, pieces)
         if not done:
-            self._acknowledge()
+            self._acknowledge()  # once: an app that goes on sending has its acknowledgements by what we read
         return pieces, done
+
+    def _end_here(self, end: Mode, pieces: list[bytes]) -> tuple[list[bytes], bool]:
+        """Nothing can follow `pieces`: the body is complete only if the end of the connection is its end as well."""
+        if self.mode is not Mode.UNTIL_CLOSE or end is not Mode.ENDED:
+            raise ProtocolError(502, "upstream_closed")
+        return self._complete(b"", pieces)
 
     def _acknowledge(self) -> None:
         """Tell the app's kernel now that its segment came.
@@ -140,8 +159,14 @@ class Upstream(asyncio.Protocol):
             self.idle_since = now
             if not self._is_reading:  # the client was behind, or the review waited: the next exchange must be heard
                 self.resume_reading()
-            if not self.is_pinned:
+            if not self.is_private:
                 self._pool.put_back(self)
+            elif not self.is_pinned:
+                self.close()
+        elif reusable and self._keep_alive and self.mode is Mode.DOUBTFUL:
+            # Some apps send the body of a HEAD or 304, a moment later. Whoever is next looks at the socket first.
+            self.mode = _IDLE
+            self.finish(now - PEEK_AFTER, reusable=True)
         elif reusable and not self._is_behind:
             self.close()
         else:
@@ -166,6 +191,11 @@ class Upstream(asyncio.Protocol):
         rest, self._buffer = self._buffer, b""
         return rest
 
+    def pin(self) -> None:
+        """One client's from now on, and idle as long as that client is: it takes no turn from others."""
+        self.is_private = self.is_pinned = True
+        self._pool.set_apart(self)
+
     def set_apart(self) -> None:
         """An event stream, which may flow for days: it takes no turn from others, and serves nobody after it."""
         self._keep_alive = False
@@ -180,6 +210,11 @@ class Upstream(asyncio.Protocol):
     def is_paused(self) -> bool:
         """Whether it is not the app that is waited for."""
         return not self._is_reading
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the app does not read as fast as it is written to."""
+        return self._is_behind
 
     @property
     def buffered(self) -> int:
@@ -223,13 +258,23 @@ class Upstream(asyncio.Protocol):
             self.abort()  # nothing was asked (reference case 26)
 
     def eof_received(self) -> bool:
+        # Over TLS this is the end that the app has signed; uvloop calls it for no other. The loop of the standard
+        # library does not always tell the two apart, which is one reason more to run on uvloop.
         if self.mode is Mode.UNTIL_CLOSE and self._exchange is not None:
             self.mode = Mode.CLOSED
             self._pool.forget(self)
             self._exchange.response_data([], done=True)
+        elif self.mode is _HELD:
+            self.mode = Mode.ENDED  # see `connection_lost`
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
+        if self.mode is Mode.ENDED or (self.mode is _HELD and error is None):
+            # An app that closes behind its answer has answered all the same, and the answer is here: TLS hands over the
+            # end with the head, however reading was paused. What it is worth `begin_body` finds out.
+            self.mode = Mode.LOST if self.mode is _HELD else Mode.ENDED
+            self._pool.forget(self)
+            return
         if error is not None and self._exchange is not None and self.mode is not Mode.CLOSED:
             self._hear_last_words()
         if self.mode is not Mode.CLOSED:
@@ -309,10 +354,15 @@ class Upstream(asyncio.Protocol):
         except ProtocolError as error:
             self._broken(error)
             return
-        if not done:
-            self._acknowledge()
         if self._exchange is not None:
             self._exchange.response_data(pieces, done=done)
+        if self._exchange is not None and self._decoder is not None and self._decoder.chunks > CHUNKS_A_TURN:
+            self.pause_reading()  # the loop would read on and on while there is more: others have to have their turn
+            asyncio.get_running_loop().call_soon(self._next_turn)
+
+    def _next_turn(self) -> None:
+        if self._exchange is not None:
+            self._exchange.resume_response(self)
 
     def _read_body(self, data: bytes) -> tuple[list[bytes], bool]:
         if self.mode is Mode.LENGTH:

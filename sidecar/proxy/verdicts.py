@@ -1,10 +1,13 @@
 """The verdict as of now: the rules of `core/verdict`, fed with the replica, its age and the clock."""
 
+from dataclasses import replace
+
 from sidecar import clock
 from sidecar.core import verdict as rules
 from sidecar.core.freshness import Freshness, State
 from sidecar.core.identity import BoundSession
 from sidecar.core.replica import Replica
+from sidecar.core.routes import Rule
 from sidecar.core.verdict import Allow, Deny, Identity, Policy
 
 
@@ -15,12 +18,15 @@ class Verdicts:
         self._replica = replica
         self._freshness = freshness
         self._policy = policy
+        self._fail_open, self._fail_closed = (replace(policy, fail_open=choice) for choice in (True, False))
         self.tick()
 
-    def decide(self, identity: Identity, now: float) -> Allow | Deny:
+    def decide(self, identity: Identity, rule: Rule, now: float) -> Allow | Deny:
         """The whole table. `now` is boot time."""
-        state = self._freshness.state(now)
-        return rules.decide(identity, self._replica.cutoff, state, self._policy, clock.early() * 1000)
+        state, policy = self._freshness.state(now), self._policy
+        if rule.fail_open is not None:
+            policy = self._fail_open if rule.fail_open else self._fail_closed
+        return rules.decide(identity, self._replica.cutoff, state, policy, clock.early() * 1000)
 
     def is_well(self, credential: bytes, session: BoundSession, now: float) -> bool:
         """The row of the verdict that nearly every request is: one bound session, untouched, young, replica fresh.

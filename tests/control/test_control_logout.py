@@ -24,7 +24,7 @@ from joserfc.jws import JWSRegistry
 from sidecar import clock, log, metrics
 from sidecar.control import form, logout
 from sidecar.control.app import control_runner
-from sidecar.control.logout import LogoutEndpoint, LogoutProvider, SeenTokens
+from sidecar.control.logout import LogoutEndpoint, LogoutProvider, SeenTokens, SparseLines
 from sidecar.core.identity import Digester, Kind
 from sidecar.core.logout_token import EVENT, LogoutPolicy, LogoutToken, revocations
 from sidecar.core.revocation import SLACK_S, Revocation
@@ -714,3 +714,26 @@ def test_any_bytes_are_answered_with_200_or_400(bodies: list[bytes], tmp_path_fa
             assert not any("exception" in line for line in bench.lines)
 
     asyncio.run(conversation())
+
+
+# -- lines that strangers cause ------------------------------------------------------------------------------------
+
+
+async def test_a_flood_of_bad_logouts_writes_one_line_and_counts_all(bench: Bench) -> None:
+    before = metrics.logout_tokens.labels("rejected", "missing_token")._value.get()
+    for _ in range(20):
+        assert (await bench.post()).reason == "missing_token"
+    assert (await bench.post("x")).status == 400
+    assert (await bench.post(token())).status == 200
+    assert metrics.logout_tokens.labels("rejected", "missing_token")._value.get() == before + 20
+    reasons = [line["reason"] for line in bench.lines if line["event"] == "logout_token"]
+    assert reasons.count("missing_token") < 20
+    assert len(set(reasons)) == 3
+    assert reasons[-1] == "ok"
+
+
+def test_the_next_line_says_how_many_were_left_out() -> None:
+    lines = SparseLines()
+    assert [lines.left_out("a", now) for now in (5.0, 5.1, 5.9)] == [0, None, None]
+    assert lines.left_out("b", 5.9) == 0
+    assert [lines.left_out("a", now) for now in (6.0, 7.0)] == [2, 0]

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from sidecar.core.credentials import (
     MAX_BYTES,
     MAX_CANDIDATES,
+    MAX_ENCODED,
     MAX_LAYERS,
     MAX_PAIRS,
     NOTHING,
@@ -200,6 +201,20 @@ def test_more_bytes_than_any_browser_sends_are_ambiguous() -> None:
     line = b"; ".join(b"S=" + value + b"%%%d" % number for number in range(10))
     assert len(line) > MAX_BYTES
     assert CARRIERS.in_cookies([line]).is_ambiguous
+
+
+@pytest.mark.parametrize("encoded", [b"%41", b"\\101"])
+@pytest.mark.parametrize("count", [MAX_ENCODED, MAX_ENCODED + 1])
+def test_more_encoding_than_any_app_takes_is_not_undone_but_ambiguous(encoded: bytes, count: int) -> None:
+    carriers = Carriers(cookies=["S"], headers=["X-S"], query_parameters=["S"], path_parameters=["s"])
+    value = encoded * count
+    for reading in (
+        carriers.in_cookies([b"a=" + value]),
+        carriers.in_header(value),
+        carriers.in_target(b"/?a=" + value),
+    ):
+        assert reading.is_ambiguous is (count > MAX_ENCODED)
+    assert carriers.in_cookies([b'x="1"; S=R; a=' + b"b" * 60_000]) == Reading((b"R",))
 
 
 def test_without_declared_cookies_no_cookie_is_read() -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.core.paths import Place, compile_pattern, is_plain, matches, path_of, place
+from sidecar.core.paths import Place, compile_pattern, is_plain, is_too_odd, matches, path_of, place
 
 PREFIX = b"/_sidecar"
 
@@ -206,3 +206,18 @@ def test_many_stars_on_a_long_path_take_one_pass() -> None:
 )
 def test_the_longest_path_is_placed_in_bounded_time(path: bytes) -> None:
     assert place(path, PREFIX) is Place.ELSEWHERE
+
+
+@pytest.mark.parametrize(
+    ("path", "is_odd"),
+    [
+        (b"/" + b"a/" * 30_000, False),  # long, and everybody reads it alike
+        (b"/" + b"%2e/" * 2000, False),
+        (b"/" + b"%2e/" * 2048, True),
+        (b"/%41/" + b"a/" * 5000, True),
+        (b"/" + b";a" * 5000, True),
+        (b"/" + b"a" * 9000 + b"/..", True),
+    ],
+)
+def test_a_long_path_that_can_be_read_in_several_ways_is_not_worth_reading(path: bytes, is_odd: bool) -> None:
+    assert is_too_odd(path) is is_odd

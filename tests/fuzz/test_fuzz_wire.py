@@ -17,9 +17,6 @@ from sidecar.proxy.downstream import Downstream
 from sidecar.proxy.ending import Ending
 from sidecar.proxy.upstream import Mode, Upstream
 
-# A slow step of an exchange that is cancelled before it begins leaves coroutines behind that nobody awaits.
-pytestmark = pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
-
 SECONDS = 5.0
 PATIENCE = 40.0  # seconds in which a broken plane is found out; most take one
 

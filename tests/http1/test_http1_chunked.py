@@ -284,3 +284,41 @@ def by_h11(body: bytes) -> tuple[bytes, list[tuple[bytes, bytes]]]:
             return content, [(bytes(name), bytes(value)) for name, value in event.headers]
         else:
             assert isinstance(event, h11.Request), event
+
+
+# -- many small chunks ---------------------------------------------------------------------------------------------
+
+
+def test_many_chunks_that_come_together_go_on_as_one_piece() -> None:
+    decoder = ChunkedDecoder(400)
+    assert decoder.feed(b"1\r\na\r\n2\r\nbc\r\n3;x\r\ndef\r\n1\r\n") == [b"abcdef"]
+    assert decoder.feed(b"g") == [b"g"]
+    assert decoder.feed(b"\r\n0\r\n\r\n") == []
+    assert decoder.done
+
+
+@given(sizes=st.lists(st.integers(1, 12), max_size=40), turn=st.integers(1, 8), cut=st.integers(0, 200))
+def test_a_decoder_that_works_in_turns_loses_and_changes_nothing(sizes: list[int], turn: int, cut: int) -> None:
+    content = bytes(range(256)) * 2
+    chunks, place = b"", 0
+    for size in sizes:
+        chunks += encode_chunk(content[place : place + size])
+        place += size
+    body = chunks + b"0\r\nX: 1\r\n\r\nnext"
+    decoder, got, waiting = ChunkedDecoder(400, turn=turn), b"", b""
+    for segment in (body[:cut], body[cut:]):
+        waiting += segment
+        while waiting and not decoder.done:
+            got += b"".join(decoder.feed(waiting))
+            waiting = decoder.rest
+            assert decoder.chunks <= turn
+    assert (got, decoder.done, waiting) == (content[:place], True, b"next")
+
+
+def test_a_turn_ends_after_so_many_chunks_and_the_next_begins_with_the_rest() -> None:
+    decoder = ChunkedDecoder(400, turn=3)
+    assert decoder.feed(b"1\r\na\r\n" * 5) == [b"aaa"]
+    assert decoder.rest
+    assert not decoder.done
+    assert decoder.feed(decoder.rest) == [b"aa"]
+    assert decoder.rest == b""

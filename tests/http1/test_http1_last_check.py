@@ -58,7 +58,7 @@ def test_it_is_not_remembered_either(line: bytes) -> None:
 @pytest.mark.parametrize("line", FRAMINGS + UNCLEAN)
 def test_a_remembered_block_with_a_hole_is_checked_each_time(line: bytes) -> None:
     peer = peer_of(("203.0.113.9", 1), [])
-    head = b"GET / HTTP/1.1\r\nHost: last-check\r\nX-Request-ID: %b\r\n\r\n" % line.hex().encode()
+    head = b"GET / HTTP/1.1\r\nHost: last-check\r\nX-Other: %b\r\n\r\n" % line.hex().encode()
     request = rules.parse_request(head, max_headers=9)
     request.lines = [*request.lines, line]
     assert request.block is not None

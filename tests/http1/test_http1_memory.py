@@ -8,9 +8,10 @@ from http1_wire import forward, relay
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.http1 import blocks, fields, request, response
+from sidecar.http1 import blocks, fields, forwarded, request, response
 from sidecar.http1.errors import ProtocolError
-from sidecar.http1.request import RequestHead, parse_request
+from sidecar.http1.forwarded import Peer
+from sidecar.http1.request import RequestHead, parse_request, recall_request
 from sidecar.http1.response import parse_response
 
 STABLE = b"Accept: */*|User-Agent: x|user-agent:  y|Cookie: S=1|Cookie: S=2|Connection: keep-alive|Connection: close"
@@ -40,6 +41,21 @@ PAIRS = st.builds(
     st.sampled_from(VARYING.split(b"|")),
     st.sampled_from((VARYING + b"|" + SPECIAL).split(b"|")),
 )
+# Of an ingress, which writes one or two ids into every head; now and then one that is odd.
+ID = st.sampled_from(
+    [b"X-Request-ID: %d" % number for number in range(5)]
+    + b"traceparent: a|traceparent: b|x-request-id: %b|X-Request-ID: %s|X-Request-ID:1|X-Request-ID: \x00"
+    b"|X-Request-ID: 1 2|X-Request-ID: |\x00|A: 1|X-Request-ID: 1\r\nX-Request-ID: 1".split(b"|")
+)
+STREAMS = st.builds(
+    lambda before, after, ids: [
+        b"\r\n".join([b"GET / HTTP/1.1", b"Host: a", *before, *each, *after, b"", b""]) for each in ids
+    ],
+    st.lists(st.sampled_from([*STABLE.split(b"|"), *SPECIAL.split(b"|"), b"Cookie: a=%b%%", b"Via: \x00"]), max_size=2),
+    st.lists(st.sampled_from(STABLE.split(b"|")), max_size=2),
+    st.lists(st.lists(ID, min_size=1, max_size=2), min_size=2, max_size=8),
+)
+TRUSTED = Peer(b"10.0.0.1", is_trusted=True)
 
 
 @pytest.fixture(autouse=True)
@@ -51,8 +67,9 @@ def forget() -> None:
     for reader in (request._reader, response._reader):
         reader._known.clear()
         reader._plain_names.clear()
-    request._memory.whole.clear()
-    request._memory._by_meaning.clear()
+    for memory in (request._memory.whole, request._memory.cut_out, request._memory._by_meaning, forwarded._told):
+        memory.clear()
+    request._memory._id_marks = ()
     response._heads.clear()
     response._holed.clear()
 
@@ -61,7 +78,7 @@ def read(head: bytes) -> object:
     """Everything that is known of a request, and what goes out for it; or why not."""
     try:
         found = parse_request(head, max_headers=6)
-        return {name: getattr(found, name) for name in NAMES}, forward(found)
+        return {name: getattr(found, name) for name in NAMES}, forward(found), TRUSTED.head(found)
     except ProtocolError as error:
         return error.status, error.reason
 
@@ -69,11 +86,11 @@ def read(head: bytes) -> object:
 NAMES = tuple(
     name
     for name in ("method", "target", "version", "lines", *vars(RequestHead))
-    if name[0] != "_" and name not in {"values", "fields", "block"}
+    if name[0] != "_" and name not in {"values", "fields", "block", "own"}
 )
 
 
-@given(st.one_of(HEADS, PAIRS))
+@given(st.one_of(HEADS, PAIRS, STREAMS))
 def test_a_request_means_the_same_whatever_came_before(heads: list[bytes]) -> None:
     forget()
     warm = [read(head) for head in heads for _ in range(2)]
@@ -145,7 +162,7 @@ def test_blocks_with_different_cookies_are_never_the_same() -> None:
 def test_a_line_that_matters_is_never_taken_for_one_that_does_not() -> None:
     parse(b"X-Request-ID: 1")
     assert parse(b"Cookie: S=2").cookies == (b"S=2",)
-    assert parse(b"X-Forwarded-For: 10.0.0.1").block is None  # what goes on for it depends on the peer
+    assert parse(b"X-Forwarded-For: 10.0.0.1").special[b"x-forwarded-for"] == [b"10.0.0.1"]
     assert not parse(b"Connection: close").keep_alive
     with pytest.raises(ProtocolError):
         parse(b"X-Request-ID : 1")
@@ -153,8 +170,59 @@ def test_a_line_that_matters_is_never_taken_for_one_that_does_not() -> None:
 
 def test_a_block_that_repeats_after_all_is_found_by_its_bytes() -> None:
     for _ in range(2):
-        parse(b"X-Request-ID: 1")
-    assert parse(b"X-Request-ID: 1").block in request._memory.whole.values()
+        parse(b"Referer: 1")
+    assert parse(b"Referer: 1").block in request._memory.whole.values()
+
+
+def test_a_block_is_found_by_its_bytes_but_for_the_ids_that_differ_each_time() -> None:
+    for number in range(4):
+        parse(b"X-Request-ID: %d" % number, b"Cookie: S=%b", b"Traceparent: %d" % number)
+    first, again = (
+        recall_request(head(b"X-Request-ID: %b" % value, b"Cookie: S=%b", b"Traceparent: -%b" % value), 9)
+        for value in (b"x%d", b"y")
+    )
+    assert first is not None
+    assert again is not None
+    assert first.block is again.block
+    assert first.lines[2:] == [b"X-Request-ID: x%d", b"Cookie: S=%b", b"Traceparent: -x%d"]
+    assert forward(again).split(b"\r\n")[1:6] == again.lines
+    assert recall_request(head(b"X-Request-ID: a b", b"Cookie: S=%b", b"Traceparent: c"), 9) is None
+    assert recall_request(head(b"\x00", b"Cookie: S=%b", b"\x00"), 9) is None
+    assert recall_request(head(b"\x00", b"Cookie: S=%b", b"Traceparent: c"), 9) is None
+    assert recall_request(head(b"X-Request-ID: a", b"Cookie: S=%b", b"Traceparent: c"), 4) is None
+
+
+@pytest.mark.parametrize("end", [b"", b"GET / HTTP/1.1\r\n", b"x\r\n\r\n", b"\r\n"])
+def test_only_one_whole_head_and_nothing_else_is_recalled(end: bytes) -> None:
+    for _ in range(2):
+        parse(b"Accept: b")
+    data = head(b"Accept: b")
+    assert recall_request(data, 9) is not None
+    assert recall_request(data + end if end else data[:-1], 9) is None
+    assert recall_request(data + data, 9) is None
+
+
+def test_an_id_that_is_there_twice_is_no_gap() -> None:
+    """Which of the two a later head had in its place could not be told."""
+    for number in range(5):
+        twice = [b"X-Request-ID: %d" % number] * 2
+        assert forward(parse(*twice)).count(twice[0]) == 2
+    assert recall_request(head(b"X-Request-ID: 8", b"X-Request-ID: 8"), 9) is None
+    assert forward(parse(b"X-Request-ID: 8", b"X-Request-ID: 4")).split(b"\r\n")[3:5] == [
+        b"X-Request-ID: 8",
+        b"X-Request-ID: 4",
+    ]
+
+
+def test_what_an_ingress_says_of_its_users_is_told_apart_by_peer_and_by_user() -> None:
+    others = Peer(b"10.0.0.2", is_trusted=True), Peer(b"10.0.0.1", is_trusted=False)
+    for number in range(6):
+        for user in (b"1.1.1.1", b"2.2.2.2"):
+            asked = parse(b"X-Request-ID: %d" % number, b"X-Forwarded-For: " + user, b"X-Forwarded-Proto: https")
+            assert b"\r\nX-Forwarded-For: %b, 10.0.0.1\r\nX-Forwarded-Proto: https" % user in TRUSTED.head(asked)
+            assert b"\r\nX-Forwarded-For: %b, 10.0.0.2\r\nX-Forwarded-Proto: https" % user in others[0].head(asked)
+            assert b"\r\nX-Forwarded-For: 10.0.0.1\r\nX-Forwarded-Proto: http\r" in others[1].head(asked)
+            assert all(b"\r\nX-Request-ID: %d\r\n" % number in peer.head(asked) for peer in (TRUSTED, *others))
 
 
 def test_an_overriding_field_is_looked_at_with_every_method() -> None:
@@ -172,10 +240,27 @@ def test_long_lines_and_long_blocks_are_not_remembered() -> None:
     assert all(len(line) <= fields._MAX_KNOWN_LINE for line in request._reader._known)
 
 
+@pytest.mark.parametrize(
+    ("lines", "is_kept"),
+    [
+        ([b"P%d:" % number for number in range(45)], True),
+        ([b"P%d:" % number for number in range(46)], False),  # with the others one too many
+        ([b"_%d:" % number for number in range(22)], True),
+        ([b"_%d:" % number for number in range(24)], False),  # each has to be looked at, and costs as much as ten
+    ],
+)
+def test_a_block_of_many_lines_is_not_kept(lines: list[bytes], is_kept: bool) -> None:
+    parse(b"Cookie: S=1", *lines)
+    memory = request._memory
+    assert bool(memory.whole or memory.cut_out or memory._by_meaning) is is_kept
+
+
 def test_every_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for module, name in (
         (blocks, "_MAX_BLOCKS"),
         (fields, "_MAX_KNOWN"),
+        (blocks, "_MAX_ID_MARKS"),
+        (forwarded, "_MAX_TOLD"),
         (fields, "_MAX_NAMES"),
         (response, "_MAX_HEADS"),
     ):
@@ -183,11 +268,16 @@ def test_every_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(30):
         for _ in range(3):
             parse(b"X-%d: 1" % number, b"Cookie: S=%d" % number)
+            spelling = bytes(letter - (32 if number >> bit & 1 else 0) for bit, letter in enumerate(b"traceparent"))
+            TRUSTED.head(parse(b"%b: %d" % (spelling, len(request._memory.cut_out)), b"X-Real-IP: %d" % number))
             parse_response(b"HTTP/1.1 200 OK\r\nDate: %d\r\nX: %d\r\n\r\n" % (number, number))
         for reader in (request._reader, response._reader):
             assert len(reader._known) <= 5
             assert len(reader._plain_names) <= 5
-        for memory in (request._memory.whole, request._memory._by_meaning, response._heads, response._holed):
+        assert len(request._memory._id_marks) <= 5
+        for memory in (request._memory.whole, request._memory.cut_out, request._memory._by_meaning, forwarded._told):
+            assert len(memory) <= 5
+        for memory in (response._heads, response._holed):
             assert len(memory) <= 5
 
 

@@ -408,11 +408,12 @@ def test_what_is_nominated_is_told_for_the_trailers() -> None:
     ],
 )
 def test_a_word_about_the_client_is_kept_apart_for_whoever_knows_the_peer(name: bytes) -> None:
-    """Reference case 43: who is believed is not decided here, so nothing is remembered for every peer either."""
+    """Reference case 43: who is believed is not decided here, so what goes on is remembered for each peer apart."""
     for _ in range(2):
         request = parse(name + b": admin")
         assert request.special[name.lower()] == [b"admin"]
-        assert request.block is None
+        assert request.block is not None
+        assert request.block.is_about_client
     assert is_about_client(name.lower())
 
 

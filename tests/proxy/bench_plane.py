@@ -318,10 +318,7 @@ class Stage:
 
     def buffered(self) -> int:
         """Bytes of the conversation that the sidecar holds."""
-        held = sum(connection.buffered for connection in self.plane.connections)
-        return held + sum(
-            len(connection._buffer) + connection.transport.get_write_buffer_size() for connection in self.pool._all
-        )
+        return self.plane._buffered()
 
     def is_quiet(self) -> bool:
         """Nothing is left of any exchange."""

@@ -1,6 +1,7 @@
 """Connections: reuse and its races, order, limits in number, size and time, half-closing clients, draining."""
 
 import asyncio
+import contextlib
 import socket
 
 import pytest
@@ -27,6 +28,33 @@ async def swallowed(stage: Stage, request: bytes) -> tuple[Wire, Wire]:
     await app.head()
     app.close()
     return client, app
+
+
+@pytest.mark.parametrize(
+    ("method", "head"),
+    [("HEAD", "HTTP/1.1 200 OK"), ("HEAD", "HTTP/1.1 404 Not Found"), ("GET", "HTTP/1.1 304 Not Modified")],
+)
+async def test_a_body_that_must_not_come_and_comes_late_never_meets_the_next_request(
+    stage: Stage, method: str, head: str
+):
+    client, app = await stage.asks(ask(f"{method} / HTTP/1.1"))
+    await app.send(message(head, "Content-Length: 5"))
+    await client.expect(message(head, "Content-Length: 5"))
+    (connection,) = stage.pool._idle
+    connection.transport.pause_reading()  # the loop does not come to it before the next request
+    await app.send(b"hello")
+    await client.send(ask("GET /next HTTP/1.1"))
+    other = await stage.app()
+    await other.expect(seen("GET /next HTTP/1.1"))
+    await app.gone()
+
+
+async def test_after_an_answer_to_head_the_connection_is_used_again(stage: Stage):
+    client, app = await stage.asks(ask("HEAD / HTTP/1.1"))
+    await app.send(message("HTTP/1.1 200 OK", "Content-Length: 5"))
+    await client.expect(message("HTTP/1.1 200 OK", "Content-Length: 5"))
+    await client.send(ask())
+    await app.expect(seen())
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"])
@@ -289,6 +317,23 @@ async def test_a_connection_without_a_request_is_closed(open_stage):
     await app.send(ok())
     await client.expect(ok())
     await client.ended(within=1.5)
+
+
+async def test_empty_lines_now_and_then_keep_no_connection(open_stage):
+    stage = await open_stage(limits={"idle_timeout": 0.5})
+    client = await stage.client()
+    began = clock.boot()
+
+    async def drip() -> None:
+        with contextlib.suppress(OSError):
+            while clock.boot() < began + TIMEOUT:
+                await client.send(b"\r\n")
+                await asyncio.sleep(0.05)  # the rhythm of the attack
+
+    dripping = asyncio.create_task(drip())
+    await client.gone()
+    assert clock.boot() - began < 2.0
+    await dripping
 
 
 async def test_a_body_that_stalls_is_a_408_and_the_app_never_takes_it_for_complete(open_stage):

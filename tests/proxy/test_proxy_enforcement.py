@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from bench_plane import LOGOUT, Stage, revoked_cookie, session
+from bench_plane import CALLBACK, LOGOUT, Stage, revoked_cookie, session
 from wire import Wire, ask, message, ok, seen, until
 
 from sidecar.core.denial import Action
@@ -256,6 +256,23 @@ async def test_a_route_for_a_method_does_not_take_another_that_the_app_may_read_
     assert answer.status == 401
     await stage.client(revoked_cookie("POST /api/account HTTP/1.1", "Content-Length: 0"))
     await (await stage.app()).head()
+
+
+async def test_a_long_path_that_can_be_read_in_several_ways_never_reaches_the_app(stage: Stage):
+    client = await stage.client(ask(f"GET /{'%2e/' * 3000} HTTP/1.1"))
+    answer = await client.answer()
+    assert (answer.status, answer.value("x-logout-sidecar")) == (400, b"ambiguous_path")
+    assert stage.is_app_untouched()
+    client, app = await stage.asks(ask(f"GET /{'a/' * 10_000} HTTP/1.1"))
+    await app.send(ok())
+    await client.expect(ok())
+
+
+async def test_a_callback_that_is_longer_than_any_is_refused(stage: Stage):
+    client = await stage.client(ask(f"GET {CALLBACK}?code=C&state={'x' * 16 * 1024} HTTP/1.1"))
+    answer = await client.answer()
+    assert (answer.status, answer.value("x-logout-sidecar")) == (400, b"callback_too_long")
+    assert stage.is_app_untouched()
 
 
 # -- the control prefix --------------------------------------------------------------------------------------------

@@ -1,8 +1,12 @@
 """Messages as each side sees them: what passes byte for byte, what is framed anew, what is refused."""
 
+from collections.abc import Awaitable, Callable
+
 import pytest
 from bench_plane import Stage
 from wire import FORWARDED, HOST, ask, message, ok, seen, until
+
+Open = Callable[..., Awaitable[Stage]]
 
 
 async def test_a_plain_get_reaches_the_app_with_the_client_named_and_its_answer_comes_back_unchanged(stage: Stage):
@@ -91,6 +95,28 @@ async def test_a_chunked_request_is_framed_anew_with_its_trailers_but_for_those_
     await app.expect(seen("POST /up HTTP/1.1", framing=framing, body=b"5\r\nhello\r\n0\r\nX-Sum: 7\r\n\r\n"))
     await app.send(ok())
     await client.expect(ok())
+
+
+async def test_a_trailer_by_a_name_that_carries_a_credential_never_reaches_the_app(open_stage: Open):
+    """A server that merges trailers into the head would show its app a session that nobody has judged."""
+    stage = await open_stage(dropped_trailers=frozenset((b"x-session-id", b"x-token")))
+    client = await stage.client(
+        ask("POST / HTTP/1.1", "Transfer-Encoding: chunked", "Connection: x_hop"),
+        b"0\r\nX_Session-ID: dead\r\nX-Sum: 7\r\nX-TOKEN: dead\r\nX-Hop: 1\r\n\r\n",
+    )
+    app = await stage.app()
+    await app.expect(seen("POST / HTTP/1.1", framing=("Transfer-Encoding: chunked",), body=b"0\r\nX-Sum: 7\r\n\r\n"))
+    await app.send(ok())
+    await client.expect(ok())
+
+
+async def test_a_trailer_that_the_app_nominates_for_its_connection_goes_no_further(stage: Stage):
+    client, app = await stage.asks(ask())
+    await app.send(
+        message("HTTP/1.1 200 OK", "Transfer-Encoding: chunked", "Connection: x_hop"),
+        b"0\r\nX-Sum: 7\r\nX_Hop: 8\r\n\r\n",
+    )
+    await client.expect(message("HTTP/1.1 200 OK", "Transfer-Encoding: chunked", body=b"0\r\nX-Sum: 7\r\n\r\n"))
 
 
 async def test_an_answer_until_the_end_of_the_connection_becomes_chunks(stage: Stage):
@@ -197,6 +223,15 @@ async def test_empty_lines_before_a_request_are_forgiven(stage: Stage, blank: by
     await client.expect(ok())
 
 
+@pytest.mark.parametrize("blank", [b"\n", b"\r", b"\r\n\n", b"\r\n\r", b"\r\r\n", b"\n\r\n"])
+async def test_a_bare_line_end_before_a_request_is_not_forgiven(stage: Stage, blank: bytes):
+    """Another parser may take it for the end of something (reference case 13)."""
+    client = await stage.client(blank + ask())
+    assert (await client.answer()).status == 400
+    await client.ended()
+    assert stage.is_app_untouched()
+
+
 async def test_a_request_in_single_bytes_is_read_like_any_other(stage: Stage):
     client = await stage.client()
     await client.send(*(bytes((byte,)) for byte in b"\r\n" + ask("POST / HTTP/1.1", "Content-Length: 2", body=b"hi")))
@@ -233,7 +268,8 @@ async def test_fields_of_one_hop_do_not_cross_in_either_direction(stage: Stage):
 
 async def test_what_a_stranger_says_about_himself_is_replaced(stage: Stage):
     lies = ("X-Forwarded-For: 10.0.0.1", "X-Forwarded-Proto: https", "Forwarded: for=10.0.0.1", "X-Real-IP: 10.0.0.1")
-    await stage.client(ask("GET / HTTP/1.1", *lies, "Remote-User: root", "X-Original-URL: /admin"))
+    hosts = ("X-Host: a.example", "X-Original-Host: a.example", "X-Original-Method: POST", "X_Host: a.example")
+    await stage.client(ask("GET / HTTP/1.1", *lies, *hosts, "Remote-User: root", "X-Original-URL: /admin"))
     app = await stage.app()
     await app.expect(seen())
 

@@ -269,7 +269,7 @@ async def authenticated(stage: Stage, scheme: str = "NTLM") -> tuple[Wire, Wire]
     return client, app
 
 
-@pytest.mark.parametrize("scheme", ["NTLM", "negotiate"])
+@pytest.mark.parametrize("scheme", ["NTLM", "negotiate", "NTLM\t"])
 async def test_a_connection_that_the_app_has_authenticated_serves_nobody_else(stage: Stage, scheme: str):
     client, app = await authenticated(stage, scheme)
     stranger = await stage.client(ask("GET /secret HTTP/1.1"))
@@ -293,13 +293,30 @@ async def test_a_challenge_alone_pins_because_the_answer_must_come_on_the_same_c
     assert app.is_silent()
 
 
-async def test_who_authenticates_unasked_is_pinned_as_well(stage: Stage):
+async def test_who_authenticates_unasked_has_the_connection_for_that_request_alone(stage: Stage):
     client, app = await stage.asks(ask("GET / HTTP/1.1", "Authorization: Negotiate YII="))
     await app.send(ok())
     await client.expect(ok())
-    await stage.client(ask("GET /other HTTP/1.1"))
-    await (await stage.app()).head()
-    assert app.is_silent()
+    await app.ended()
+    await client.send(ask("GET /again HTTP/1.1"))
+    await (await stage.app()).until(b"/again")
+
+
+async def test_an_unasked_authentication_that_the_app_answers_with_a_challenge_goes_on(stage: Stage):
+    client, app = await stage.asks(ask("GET / HTTP/1.1", "Authorization: NTLM TlRMTVNTUAAB"))
+    await app.send(CHALLENGE)
+    await client.expect(CHALLENGE)
+    await client.send(ask("GET / HTTP/1.1", "Authorization: NTLM TlRMTVNTUAAD"))
+    await app.until(b"TlRMTVNTUAAD")
+
+
+async def test_pinned_connections_take_no_turn_from_others(open_stage):
+    stage = await open_stage(pool={"max_connections": 1, "queue_timeout": 0.2})
+    pinned = [await authenticated(stage) for _ in range(3)]
+    client, app = await stage.asks(ask("GET /other HTTP/1.1"))
+    await app.send(ok())
+    await client.expect(ok())
+    assert len(stage.pool._apart) == len(pinned)
 
 
 @pytest.mark.parametrize("fields", [("WWW-Authenticate: Basic realm=ntlm",), ("WWW-Authenticate: Bearer",), ()])
