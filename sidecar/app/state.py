@@ -101,14 +101,18 @@ class State:
         if self._secret is None:
             self.digester.use(await until_done(self.secret_of_store))
             on_key()
-        elif await self._accepts_kept():
-            on_key()
-        self._store.use_key(*(digester.key_id for digester in self.digester.all))
+        self._name_keys()
         self.bindings.is_keyed = True
         self.keyed.set()
-        self.feed.start()
         self.publisher.start()
-        await self.revoker.keyed()
+        await self.revoker.keyed()  # logouts are enforced here from now on, whatever the store does
+        if self._secret is not None and await self._accepts_kept():
+            self._name_keys()
+            on_key()
+        self.feed.start()  # until it has loaded, no bound session is served
+
+    def _name_keys(self) -> None:
+        self._store.use_key(*(digester.key_id for digester in self.digester.all))
 
     async def _accepts_kept(self) -> bool:
         """Before `store.secret` was set, the store had made a key: what was written with it goes on counting."""

@@ -11,7 +11,7 @@ then knows everything that was acknowledged before that time. The feed judges no
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from itertools import islice
 
@@ -25,7 +25,12 @@ from sidecar.stores.interface import NOT_DURABLE, PAGE, Store, StoreError
 
 SWEEP_S = 0.25  # one shard each: a full pass takes 64 s
 PRUNE_S = 60.0
+AUDIT_S = 600.0  # at most between two looks at the whole log, and at least half of it
+AUDIT_PAUSE_S = 0.02  # between two pages: nothing waits for it
+AUDIT_MARGIN_S = 60.0  # what expires so soon, another replica may have pruned by a clock that is ahead of ours
 HEAL_SPREAD_S = 0.5  # replicas begin to heal at different times, and see what the others have published already
+
+DIED = "feed_died"
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +46,7 @@ class Feed:
         freshness: Freshness,
         on_revocation: Callable[[Revocation], None],
         everywhere: Callable[[], Awaitable[bool]] | None = None,
+        audit_s: float = AUDIT_S,
         boot: Callable[[], float] = clock.boot,
         wall: Callable[[], float] = clock.early,
     ) -> None:
@@ -50,6 +56,7 @@ class Feed:
         self._freshness = freshness
         self._on_revocation = on_revocation
         self._everywhere = everywhere
+        self._audit_s = audit_s
         self._is_told = False  # whether the store knows that all of it is enforced
         self._boot = boot
         self._wall = wall
@@ -61,7 +68,7 @@ class Feed:
 
     def start(self) -> None:
         """Begin to load and follow. A store that is down is waited for."""
-        for work in (self._run(), self._sweep(), self._prune()):
+        for work in (self._run(), self._sweep(), self._prune(), self._audit()):
             self._spawn(work)
 
     async def aclose(self) -> None:
@@ -83,9 +90,9 @@ class Feed:
         while True:
             try:
                 await self._load()
-                backoff.reset()
                 while True:
                     await self._follow()
+                    backoff.reset()  # not before: a store that loads and never follows would be loaded without a pause
             except StoreError as error:
                 self._failed(error)
                 await backoff.wait()
@@ -135,7 +142,7 @@ class Feed:
     def _heard(self, sent: float) -> None:
         self._freshness.proved(sent)
         metrics.store_up.set(1)
-        if self.last_error is not None:
+        if self.last_error not in {None, DIED}:
             event(logger, logging.INFO, "store_recovered", after=self.last_error)
             self.last_error = None
 
@@ -148,12 +155,12 @@ class Feed:
 
     # Heal: publish again what the store has lost
 
-    async def _heal(self, known: Replica) -> None:
+    async def _heal(self, known: Replica, margin_s: float = 0.0) -> None:
         await asyncio.sleep(random.uniform(0, HEAL_SPREAD_S))  # noqa: S311 - jitter, not a secret
         # Replicas that heal together begin in different shards and skip what they hear from each other. There is no
         # lock: publishing twice is harmless, and a lock whose holder dies is not.
         first = random.randrange(SHARDS)  # noqa: S311 - jitter, not a secret
-        lost = self._replica.lacking(known, self._wall(), first)
+        lost = self._replica.lacking(known, self._wall() + margin_s, first)
         published = 0
         while page := list(islice(lost, PAGE)):
             await until_done(partial(self._put_back, page))
@@ -161,6 +168,27 @@ class Feed:
         self._known = None
         if published:
             event(logger, logging.WARNING, "store_healed", published=published)
+
+    async def _audit(self) -> None:
+        """Whoever deletes or trims entries leaves no trace in the counts that `follow` compares (state.md 5, T6)."""
+        while True:
+            await asyncio.sleep(self._audit_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
+            if self.loaded.is_set() and self.last_error is None and self._known is None:  # else a load does the same
+                if (pages := self._store.reread()) is None:
+                    return
+                self._known = Replica()
+                self._healing = self._spawn(self._compare(pages, self._known))
+
+    async def _compare(self, pages: AsyncIterator[Sequence[Revocation]], known: Replica) -> None:
+        try:
+            async for page in pages:
+                self._take(page)
+                await asyncio.sleep(AUDIT_PAUSE_S)
+        except StoreError as error:  # `follow` finds out by itself what that means
+            metrics.store_errors.labels(reason=error.reason).inc()
+            self._known = None
+            return
+        await self._heal(known, AUDIT_MARGIN_S)
 
     async def _put_back(self, page: Sequence[Revocation]) -> None:
         try:
@@ -211,6 +239,6 @@ class Feed:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            # A defect of ours. Without `_run` the proofs end and the replica goes blind: safe, and loud.
-            self.last_error = "feed_died"
+            # A defect of ours, and shown until the end. Without `_run` there are no more proofs: safe, and loud.
+            self.last_error = DIED
             logger.critical("feed_died", exc_info=error)

@@ -83,6 +83,12 @@ class Store(Protocol):
         `snapshot` and merge it. One caller at a time.
         """
 
+    def reread(self) -> AsyncIterator[Sequence[Revocation]] | None:
+        """The whole log once more, beside `follow` and without moving its cursor.
+
+        None where nobody else can take entries out of the log.
+        """
+
     @property
     def is_awaited(self) -> bool:
         """Whether anybody waits to hear how far this replica is."""

@@ -122,12 +122,21 @@ class Publisher:
                 metrics.store_errors.labels(reason=error.reason).inc()
                 self._measure()
                 if error.reason in NOT_DURABLE:
-                    await asyncio.sleep(REWRITE_S)
+                    await self._rest(oldest)
                 await backoff.wait()
+            except Exception:  # a defect of ours; what waits here has nobody else, so this must not end
+                logger.exception("outbox_fault")
+                await asyncio.sleep(REWRITE_S)
             else:
                 backoff.reset()
                 self._outbox.done(oldest)
                 self._measure()
+
+    async def _rest(self, written: Sequence[Revocation]) -> None:
+        """These are in the log; first come those that are not, for the other replicas have not heard of them."""
+        self._outbox.written(written)
+        if self._outbox.is_all_written:
+            await asyncio.sleep(REWRITE_S)
 
     async def _write_live(self, revocations: Sequence[Revocation]) -> None:
         now = self._wall()
@@ -149,10 +158,16 @@ class Outbox:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._waiting: dict[bytes, Revocation] = {}
+        self._written: dict[bytes, Revocation] = {}  # in the log, and not durable yet
         self._since: dict[bytes, float] = {}
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._waiting) + len(self._written)
+
+    @property
+    def is_all_written(self) -> bool:
+        """Whether everything that waits is in the log already."""
+        return not self._waiting
 
     def age(self, now: float) -> float:
         """How long the oldest one has waited."""
@@ -160,19 +175,28 @@ class Outbox:
 
     def put(self, revocation: Revocation, now: float = 0.0) -> bool:
         """Keep it, merged with what waits for the same digest. False when there is no room left."""
-        known = self._waiting.get(revocation.digest)
-        if known is None and len(self._waiting) >= self._limit:
+        known = self._waiting.get(revocation.digest) or self._written.pop(revocation.digest, None)
+        if known is None and len(self) >= self._limit:
             return False
         self._waiting[revocation.digest] = revocation if known is None else merge(known, revocation)
         self._since.setdefault(revocation.digest, now)
         return True
 
     def first(self, count: int) -> Sequence[Revocation]:
-        """The oldest, at most `count`."""
-        return list(islice(self._waiting.values(), count))
+        """The oldest, at most `count`; those that are in the log come last."""
+        return list(islice((self._waiting or self._written).values(), count))
+
+    def written(self, revocations: Iterable[Revocation]) -> None:
+        """These are in the log, but for those that more was merged into since they were taken."""
+        for revocation in revocations:
+            for waiting in (self._waiting, self._written):
+                if waiting.get(revocation.digest) == revocation:
+                    self._written[revocation.digest] = waiting.pop(revocation.digest)
+                    break
 
     def done(self, revocations: Iterable[Revocation]) -> None:
         """Forget these, but for those that more was merged into since they were taken."""
         for revocation in revocations:
-            if self._waiting.get(revocation.digest) == revocation:
-                del self._waiting[revocation.digest], self._since[revocation.digest]
+            for waiting in (self._waiting, self._written):
+                if waiting.get(revocation.digest) == revocation:
+                    del waiting[revocation.digest], self._since[revocation.digest]

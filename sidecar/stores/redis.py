@@ -86,6 +86,7 @@ class RedisStore:
         confirms: bool = False,  # whether appends give marks
         grace: float = 60.0,  # how long this process serves bound sessions after its last proof of freshness
         boot: Callable[[], float] = clock.boot,
+        early: Callable[[], float] = clock.early,
     ) -> None:
         self._clients = clients
         self._reader = clients.reader
@@ -96,6 +97,7 @@ class RedisStore:
         self._meta = f"{{{namespace}:rv}}:meta"
         self._binding_prefix = f"{namespace}:b:".encode()
         self._boot = boot
+        self._early = early
         self._durability = durability
         self._confirms = confirms
         self._presence = Presence(
@@ -188,6 +190,14 @@ class RedisStore:
         self._position = replace(position, log=_moved(position.log, page))
         return Batch(self._unpack(page), complete=len(page) < PAGE)
 
+    async def reread(self) -> AsyncIterator[Sequence[Revocation]]:
+        first, complete = b"-", False
+        while not complete:
+            page = await self._writer.ask("XRANGE", self._log, first, "+", "COUNT", PAGE)
+            complete = len(page) < PAGE
+            first = b"(" + page[-1][0] if page else first
+            yield self._unpack(page)
+
     @property
     def is_awaited(self) -> bool:
         return self._presence.is_awaited
@@ -203,11 +213,11 @@ class RedisStore:
         """Trim by time, never by length: a flood of logouts must not push out live revocations.
 
         The log loses its oldest end up to the first live entry. Each entry knows its own expiry, so that a changed
-        `session.max_age`, or several in one log, need no agreement. Time is the server's: a wrong clock of one process
-        must not trim for all.
+        `session.max_age`, or several in one log, need no agreement. Expired is what the server's clock and ours agree
+        on: neither a wrong clock of one process nor a step of the server's must trim for all.
         """
         seconds, _ = await self._writer.ask("TIME")
-        if (first_live := await self._first_live(seconds)) is not None:
+        if (first_live := await self._first_live(min(seconds, self._early()))) is not None:
             await self._writer.ask("XTRIM", self._log, "MINID", "~", first_live)
 
     # Bindings

@@ -9,6 +9,7 @@ A file that is not ours, or of a newer schema, is refused before anything is wri
 
 import asyncio
 import contextlib
+import logging
 import os
 import secrets
 import sqlite3
@@ -19,6 +20,7 @@ from typing import Any, ParamSpec, TypeVar
 from sidecar import clock
 from sidecar.core.identity import BoundSession
 from sidecar.core.revocation import Revocation
+from sidecar.log import event
 from sidecar.stores.group_commit import GroupCommit
 from sidecar.stores.interface import PAGE, WAIT_S, Batch, Mark, StoreError, StoreUnusable
 from sidecar.stores.packing import Entries, pack_binding, unpack_binding
@@ -26,25 +28,24 @@ from sidecar.stores.packing import Entries, pack_binding, unpack_binding
 P = ParamSpec("P")
 T = TypeVar("T")
 
+logger = logging.getLogger(__name__)
+
 POLL_S = 0.05  # for what other processes append; our own appends wake `follow` at once
 BUSY_S = 0.5  # how long a write waits for another process's write
 TIMEOUT_S = 2.0  # a disk that hangs fails the call; the thread may still be in it
 PRUNE_PAGES = 20
 
 APPLICATION_ID = 0x4C475343  # "LGSC", in the file's header
-SCHEMA_VERSION = 1
-SCHEMA = f"""
-    BEGIN IMMEDIATE;
-    CREATE TABLE IF NOT EXISTS log (
-        seq INTEGER PRIMARY KEY AUTOINCREMENT, entry BLOB NOT NULL, expires INTEGER NOT NULL);
-    CREATE TABLE IF NOT EXISTS binding (
-        credential BLOB PRIMARY KEY, session BLOB NOT NULL, expires INTEGER NOT NULL) WITHOUT ROWID;
-    CREATE INDEX IF NOT EXISTS binding_expires ON binding (expires);
-    CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-    PRAGMA application_id = {APPLICATION_ID};
-    PRAGMA user_version = {SCHEMA_VERSION};
-    COMMIT;
-"""
+# A file of version N gets the steps after the Nth. A step that was released is never changed: a change is a new step.
+STEPS: tuple[tuple[str, ...], ...] = (
+    (
+        "CREATE TABLE log (seq INTEGER PRIMARY KEY AUTOINCREMENT, entry BLOB NOT NULL, expires INTEGER NOT NULL)",
+        """CREATE TABLE binding (
+           credential BLOB PRIMARY KEY, session BLOB NOT NULL, expires INTEGER NOT NULL) WITHOUT ROWID""",
+        "CREATE INDEX binding_expires ON binding (expires)",
+        "CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID",
+    ),
+)
 
 # By primary result code, which is stable; the text of an error is not.
 _REASONS = {
@@ -77,6 +78,7 @@ class SqliteStore:
         self._commits = GroupCommit(self._commit)
         self._entries = Entries()
         self._cursor = 0
+        self._secret: bytes | None = None
         self._news = asyncio.Event()  # set by our own appends
 
     def __repr__(self) -> str:
@@ -84,10 +86,15 @@ class SqliteStore:
 
     async def open(self) -> None:
         if self._database is not None:
-            return
+            if await self._in_thread(self._database.is_in_place):
+                return
+            database, self._database = self._database, None
+            await self._in_thread(database.close)
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite")
         self._database = await self._in_thread(_Database, self._path)
+        if self._secret is not None:
+            await self.secret()  # lost with the file: digests must not change with it
 
     async def aclose(self) -> None:
         database, self._database = self._database, None
@@ -101,7 +108,11 @@ class SqliteStore:
         return await self._in_thread(self._opened.kept_secret)
 
     async def secret(self) -> bytes:
-        return await self._in_thread(self._opened.secret)
+        found = await self._in_thread(self._opened.secret, self._secret or secrets.token_bytes(32))
+        if self._secret not in {None, found}:  # another process made one in the new file before we could put ours back
+            event(logger, logging.ERROR, "store_secret_conflict", advice="restart the processes, set store.secret")
+        self._secret = self._secret or found
+        return self._secret
 
     def use_key(self, key_id: int, *others: int) -> None:
         self._entries.use_key(key_id, *others)
@@ -129,6 +140,9 @@ class SqliteStore:
                 return batch
             await self._wait_for_news()
         return await self._next()
+
+    def reread(self) -> None:
+        """The log loses nothing but with its file, and that is noticed."""
 
     @property
     def is_awaited(self) -> bool:
@@ -195,6 +209,7 @@ class _Database:
             if path is not None:
                 # Readable by its owner only: it holds the digest secret. SQLite gives its side files the same mode.
                 os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+                self._file = _identity(path)
             self._connection = sqlite3.connect(path or ":memory:", timeout=BUSY_S, isolation_level=None)
             try:
                 self._prepare()
@@ -206,14 +221,20 @@ class _Database:
         with self._errors():
             self._connection.close()
 
+    def is_in_place(self) -> bool:
+        """Whether the path still leads to the file that is open."""
+        return self._path is None or _identity(self._path) == self._file
+
     def commit(self, statements: Sequence[Statement]) -> None:
         """All of them, durable, or none."""
         with self._errors(), self._transaction() as connection:
             for sql, values in statements:
                 connection.execute(sql, values)
+        self._check_in_place()  # after the commit: what was written before the file went is not durable either
 
     def log_after(self, cursor: int) -> list[tuple[int, bytes]]:
         with self._errors():
+            self._check_in_place()  # no proof of freshness from a file that nobody else writes to
             sql = "SELECT seq, entry FROM log WHERE seq > ? ORDER BY seq LIMIT ?"
             return self._connection.execute(sql, (cursor, PAGE)).fetchall()
 
@@ -228,9 +249,9 @@ class _Database:
             row = self._connection.execute("SELECT value FROM meta WHERE name = 'secret'").fetchone()
             return None if row is None else bytes(row[0])
 
-    def secret(self) -> bytes:
+    def secret(self, wanted: bytes) -> bytes:
         with self._errors(), self._transaction() as connection:
-            connection.execute("INSERT OR IGNORE INTO meta VALUES ('secret', ?)", (secrets.token_bytes(32),))
+            connection.execute("INSERT OR IGNORE INTO meta VALUES ('secret', ?)", (wanted,))
             return bytes(connection.execute("SELECT value FROM meta WHERE name = 'secret'").fetchone()[0])
 
     def prune(self, now: float) -> int:
@@ -248,14 +269,28 @@ class _Database:
     def _prepare(self) -> None:
         if self._pragma("application_id") != APPLICATION_ID and self._has_tables():
             raise StoreUnusable("store_foreign", f"{self._path}: a database of another program")
-        if (version := self._pragma("user_version")) > SCHEMA_VERSION:
+        if (version := self._pragma("user_version")) > len(STEPS):
             raise StoreUnusable("store_schema_newer", f"{self._path}: written by a newer release (schema {version})")
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = FULL")
-        self._connection.executescript(SCHEMA)  # writes in any case, so that a read-only file is found out here
+        with self._transaction():  # writes in any case, so that a read-only file is found out here
+            self._upgrade()
+
+    def _upgrade(self) -> None:
+        """Inside a transaction: of two processes that find an old file, one takes the steps and the other sees it."""
+        for step in STEPS[self._pragma("user_version") :]:
+            for statement in step:
+                self._connection.execute(statement)
+        self._connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        self._connection.execute(f"PRAGMA user_version = {len(STEPS)}")
 
     def _pragma(self, name: str) -> int:
         return int(self._connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+    def _check_in_place(self) -> None:
+        """SQLite goes on writing to a file that was deleted or replaced, and no restart would find what it wrote."""
+        if not self.is_in_place():
+            raise StoreError("store_replaced", f"{self._path}: the file was deleted or replaced")
 
     def _has_tables(self) -> bool:
         return self._connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is not None
@@ -286,3 +321,12 @@ class _Database:
                 raise  # misuse of the module, a defect of ours and not a state of the file
             kind, reason, text = _REASONS.get(code & 0xFF, _OTHER)
             raise kind(reason, f"{self._path}: {text}") from error
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """Which file that is; None when there is none."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - for every commit and poll, and nothing but two numbers
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino

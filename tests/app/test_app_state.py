@@ -144,3 +144,28 @@ async def test_a_key_that_the_store_made_before_one_was_set_goes_on_counting(
         assert len(keys) == len(state.digester.others)  # what was digested before has to be digested again
     finally:
         await state.aclose()
+
+
+async def test_with_a_key_of_its_own_a_logout_is_enforced_before_the_store_is_reached(tmp_path: Path):
+    (tmp_path / "secret").write_bytes(b"the secret of the deployment")
+    path = tmp_path / "config.yaml"
+    path.write_text(TEXT.replace('url: "sqlite://"', f'url: "sqlite://", secret: {{file: {tmp_path}/secret}}'))
+    store = Troubled()
+
+    async def away() -> bytes | None:
+        raise StoreError("store_unavailable")
+
+    store.kept_secret = away  # type: ignore[method-assign]
+    state = State(load(str(path)), store)
+    enforced: list[Revocation] = []
+    state.start(enforced.append, lambda: None)
+    try:
+        await until(state.keyed.is_set)
+        logging_out = asyncio.create_task(state.revoker(logout("s-1"), int(clock.wall()) + 60))
+        await until(lambda: enforced)
+        assert not state.feed.loaded.is_set()
+        logging_out.cancel()
+        await asyncio.wait({logging_out})
+    finally:
+        store.takes.set()
+        await state.aclose()
