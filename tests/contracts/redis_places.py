@@ -10,6 +10,7 @@ import ipaddress
 import re
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -271,7 +272,7 @@ class Places:
 
     def socket_path(self) -> str:
         """For a Unix socket; a test folder's own path may be too long. A killed server leaves it behind."""
-        path = Path(f"/tmp/logout-sidecar-test-{self._free_port()}.sock")
+        path = Path(tempfile.gettempdir()) / f"logout-sidecar-test-{self._free_port()}.sock"
         self._ended.callback(path.unlink, missing_ok=True)
         return str(path)
 
