@@ -20,6 +20,7 @@ from sidecar.cli import main
 from sidecar.config.load import load
 from sidecar.config.model import Config
 from sidecar.core.verdict import Reason
+from sidecar.gate.counts import Counts
 from sidecar.proxy.stats import Stats
 
 ROOT = Path(__file__).parents[1]
@@ -185,7 +186,7 @@ def test_every_setting_that_the_documents_name_exists() -> None:
 
 
 def exported() -> set[str]:
-    families: list[Metric] = [*metrics.registry.collect(), *Stats().collect()]
+    families: list[Metric] = [*metrics.registry.collect(), *Stats().collect(), *Counts().collect()]
     return {f"{family.name}_total" if family.type == "counter" else family.name for family in families}
 
 

@@ -20,6 +20,7 @@ LAYERS = (
     {"app", "demo", "kube"},
     {"config"},
     {"proxy", "control", "workers"},
+    {"gate"},
     {"bindings", "oidc", "stores"},
     {"http1", "core"},
     {"errors", "clock", "log", "metrics", "field_names"},
@@ -35,6 +36,11 @@ REASONS = {
 # Imports downward that the layers would allow and nobody needs; each would be a step towards a tangle.
 FORBIDDEN = {
     ("proxy", "oidc"): "the data plane knows sessions, not tokens",
+    ("proxy", "bindings"): "only the gate asks whose a request is",
+    ("proxy", "stores"): "only the gate asks whose a request is",
+    ("gate", "oidc"): "the gate knows sessions, not tokens",
+    ("control", "gate"): "the control plane judges no requests",
+    ("workers", "gate"): "workers share numbers and logins, not judgements",
     ("proxy", "config"): "only app reads the configuration",
     ("control", "http1"): "aiohttp speaks HTTP for the control plane",
     ("control", "config"): "only app reads the configuration",
@@ -124,7 +130,7 @@ def permit_makers(module: str, source: str) -> list[str]:
     """
     if module == "sidecar.core.verdict":
         return []
-    private = {"_SEAL", "_PERMIT", "_FAILING_OPEN"} | (set() if module == "sidecar.proxy.gate" else {"ALLOW"})
+    private = {"_SEAL", "_PERMIT", "_FAILING_OPEN"} | (set() if module == "sidecar.gate.gate" else {"ALLOW"})
     tree = ast.parse(source)
     reached = [_name(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute | ast.alias)]
     calls = [_name(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)]
@@ -187,8 +193,8 @@ def test_every_module_says_what_it_is() -> None:
         ("sidecar.core.verdict", "from sidecar.http1.request import RequestHead"),  # a sibling
         ("sidecar.core.verdict", "from sidecar import app"),  # up
         ("sidecar.http1.request", "import sidecar.core.paths"),
-        ("sidecar.proxy.gate", "from sidecar.control import ops"),
-        ("sidecar.proxy.gate", "def f():\n    from sidecar.oidc import verifier"),  # late imports count
+        ("sidecar.gate.gate", "from sidecar.control import ops"),
+        ("sidecar.gate.gate", "def f():\n    from sidecar.oidc import verifier"),  # late imports count
         ("sidecar.stores.redis", "from sidecar.bindings import directory"),
         ("sidecar.errors", "from sidecar.core import identity"),
         ("sidecar.control.ops", "from sidecar.config.model import Config"),
@@ -228,8 +234,8 @@ def test_a_self_made_permit_is_found(source: str) -> None:
 
 
 def test_the_gate_may_take_the_permit_that_nobody_had_to_judge() -> None:
-    assert permit_makers("sidecar.proxy.gate", "_PERMIT = rules.ALLOW.permit") == []
-    assert len(permit_makers("sidecar.proxy.gate", "_PERMIT = rules.Permit(rules._SEAL)")) == 2
+    assert permit_makers("sidecar.gate.gate", "_PERMIT = rules.ALLOW.permit") == []
+    assert len(permit_makers("sidecar.gate.gate", "_PERMIT = rules.Permit(rules._SEAL)")) == 2
 
 
 def test_an_eager_import_of_the_demo_is_found() -> None:

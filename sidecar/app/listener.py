@@ -12,7 +12,8 @@ from collections.abc import Callable
 from sidecar import log
 from sidecar.app.certificate import Certificate
 from sidecar.app.sockets import allow_descriptors
-from sidecar.config.model import Config, TlsSettings
+from sidecar.config.model import Config
+from sidecar.config.process_settings import TlsSettings
 from sidecar.http1.forwarded import Network, Peer, peer_of
 from sidecar.proxy.acceptor import Acceptor
 from sidecar.proxy.arrival import Terms

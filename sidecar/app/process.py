@@ -13,7 +13,7 @@ from aiohttp import web
 from sidecar import log
 from sidecar.app.listener import Public
 from sidecar.app.sockets import BACKLOG
-from sidecar.config.model import DrainSettings
+from sidecar.config.process_settings import DrainSettings
 from sidecar.proxy.plane import Plane
 
 _logger = logging.getLogger(__name__)

@@ -10,7 +10,8 @@ from pathlib import Path
 import aiohttp
 
 from sidecar.app.sockets import client_tls
-from sidecar.config.model import Config, ProviderSettings
+from sidecar.config.model import Config
+from sidecar.config.provider_settings import ProviderSettings
 from sidecar.control.logout import LogoutProvider
 from sidecar.core.logout_token import LogoutPolicy
 from sidecar.oidc.discovery import LateMetadata

@@ -52,7 +52,7 @@ async def _serve(config: Config) -> int:
             relay=relay,
             joins=state.logins,
             gates={"serving": lambda: "draining" if data.plane.is_draining else None},
-            collectors=[data.stats],
+            collectors=data.collectors,
         )
         background(stack, settle(state.feed.loaded))
         state.start(data.gate.revoked, data.gate.key_changed)

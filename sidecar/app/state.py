@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from sidecar import clock, log
 from sidecar.bindings.directory import Directory
 from sidecar.bindings.logins import Logins
-from sidecar.config.model import Config, StoreSettings
+from sidecar.config.model import Config
+from sidecar.config.store_settings import StoreSettings
 from sidecar.control.revoker import Revoker
 from sidecar.core.freshness import Freshness
 from sidecar.core.freshness import State as Age

@@ -16,7 +16,8 @@ from sidecar.app.listener import open_public
 from sidecar.app.process import background, drain, first_of, lifeline_ends, settle, stop_signal
 from sidecar.app.providers import Provider, open_providers
 from sidecar.app.state import State
-from sidecar.config.model import Config, TokenBinder
+from sidecar.config.model import Config
+from sidecar.config.session_settings import TokenBinder
 from sidecar.workers.line import Call
 from sidecar.workers.logins import WorkerLogins
 from sidecar.workers.remote import BorrowedFreshness, RemoteStore
@@ -73,4 +74,5 @@ async def _providers(config: Config) -> AsyncIterator[Mapping[str, Provider]]:
 
 
 async def _numbers(data: DataPlane, _payload: bytes) -> bytes:
-    return pack([*metrics.registry.collect(), *data.stats.collect()])
+    counted = (metric for collector in (metrics.registry, *data.collectors) for metric in collector.collect())
+    return pack(list(counted))

@@ -9,8 +9,11 @@ from itertools import combinations
 from urllib.parse import urlsplit
 
 from sidecar.config.address import Address, TcpAddress, UnixAddress, is_loopback
-from sidecar.config.model import Config, ProviderSettings, Route, StoreSettings, TokenEndpointBinder
+from sidecar.config.model import Config
 from sidecar.config.problem import Fault, Path
+from sidecar.config.provider_settings import ProviderSettings
+from sidecar.config.session_settings import Route, TokenEndpointBinder
+from sidecar.config.store_settings import StoreSettings
 
 _STORE_URL: Path = ("store", "url")
 _CONTROL_RESTART_S = 3.0

@@ -8,7 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from sidecar.config.model import Config, Settings
+from sidecar.config.model import Config
+from sidecar.config.settings import Settings
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

@@ -10,6 +10,7 @@ import enum
 from collections.abc import Callable
 
 from sidecar.core.denial import Answer
+from sidecar.gate.refusal import refusal
 from sidecar.http1.errors import ProtocolError
 from sidecar.http1.forwarded import Peer
 from sidecar.http1.request import RequestHead, recall_request
@@ -22,7 +23,6 @@ from sidecar.proxy.limits import FIN_GRACE, HIGH_WATER, IDLE_GRACE, TURN_BYTES, 
 from sidecar.proxy.linger import linger
 from sidecar.proxy.pinning import Pin
 from sidecar.proxy.plane import Plane
-from sidecar.proxy.refusal import refusal
 from sidecar.proxy.sockets import End, end_of, prepare
 from sidecar.proxy.tunnel import Tunnel
 from sidecar.proxy.upload import Upload

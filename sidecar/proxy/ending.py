@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sidecar import clock, metrics
 from sidecar.core.denial import Answer
 from sidecar.core.denial import is_navigation as asks_for_page
+from sidecar.gate.judgement import Judgement
+from sidecar.gate.refusal import oauth_refusal, refusal
 from sidecar.http1.request import RequestHead
 from sidecar.proxy.frames import POLICY_VIOLATION
-from sidecar.proxy.judgement import Judgement
 from sidecar.proxy.limits import MAX_ABANDONED
-from sidecar.proxy.refusal import oauth_refusal, refusal
 from sidecar.proxy.tunnel import Tunnel
 from sidecar.proxy.upstream import Upstream
 

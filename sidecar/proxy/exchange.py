@@ -12,6 +12,7 @@ from random import Random
 
 from sidecar import clock
 from sidecar.core.verdict import Permit
+from sidecar.gate.judgement import Judgement, Review
 from sidecar.http1.chunked import encode_chunk, encode_end
 from sidecar.http1.errors import ProtocolError
 from sidecar.http1.fields import without
@@ -19,7 +20,6 @@ from sidecar.http1.response import ResponseHead, build_response, has_no_body
 from sidecar.http1.trace import begin_trace
 from sidecar.proxy.ending import Ending
 from sidecar.proxy.errors import UpstreamError
-from sidecar.proxy.judgement import Judgement, Review
 from sidecar.proxy.pinning import authenticates_connection, challenges_connection
 from sidecar.proxy.pool import Pool
 from sidecar.proxy.upstream import Mode, Upstream

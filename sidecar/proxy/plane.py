@@ -7,14 +7,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sidecar import clock, log
+from sidecar.gate.gate import Gate
+from sidecar.gate.live import LiveStreams
 from sidecar.proxy.access_log import AccessLog
 from sidecar.proxy.collect import Collector
 from sidecar.proxy.connections import Connection, Connections
 from sidecar.proxy.ending import Ending
 from sidecar.proxy.exchange import Exchange
-from sidecar.proxy.gate import Gate
 from sidecar.proxy.limits import CUT_GRACE, TICK, Limits
-from sidecar.proxy.live import LiveStreams
 from sidecar.proxy.logged import LoggedExchange
 from sidecar.proxy.pool import Pool
 from sidecar.proxy.stats import Stats

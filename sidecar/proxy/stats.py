@@ -1,4 +1,4 @@
-"""What the data plane counts, in plain integers, and how it is exported.
+"""What the data plane counts of its traffic, in plain integers, and how it is exported; verdicts: `gate/counts.py`.
 
 An exporter for prometheus-client: the numbers are read when somebody scrapes, so that a request pays for a few integer
 additions and nothing else.
@@ -25,9 +25,6 @@ class Stats(Collector):
 
     def __init__(self) -> None:
         self.requests: dict[tuple[bytes, int], int] = {}  # by method and status; 499: the client went away
-        self.decisions: Counter[str] = Counter()  # everything but plain `allow`: the reason of the denial, for example
-        self.denied_coverage: Counter[str] = Counter()
-        self.allowed_bound = self.allowed_unbound = self.allowed_anonymous = 0
         self.refusals: Counter[str] = Counter()  # why a client's HTTP was refused
         self.upstream_errors: Counter[str] = Counter()
         self.upstream_retries = 0
@@ -82,11 +79,6 @@ class Stats(Collector):
             self._first_byte,
             self._first_byte_seconds,
         )
-        allowed = self.coverage
-        decisions = Counter({"allow": allowed.total()}) + self.decisions
-        yield _counter("auth_decisions", "Verdicts, by decision.", "decision", decisions)
-        coverage = allowed + self.denied_coverage
-        yield _counter("requests_by_coverage", "Judged requests, by what was known of them.", "coverage", coverage)
         yield _counter("http_refusals", "Requests refused as malformed, by reason.", "reason", self.refusals)
         yield _counter("upstream_errors", "Failed exchanges with the app, by reason.", "reason", self.upstream_errors)
         retries = CounterMetricFamily(f"{PREFIX}_upstream_retries", "Requests that were sent to the app once more.")
@@ -101,11 +93,6 @@ class Stats(Collector):
         yield _gauge("upstream_connections_busy", "Connections to the app in use.", busy)
         yield _gauge("upstream_connections_idle", "Connections to the app waiting for use.", idle)
         yield _gauge("upstream_queue", "Requests waiting for a connection to the app.", waiting)
-
-    @property
-    def coverage(self) -> Counter[str]:
-        """Allowed requests by what was known of them: bound, unbound or anonymous."""
-        return Counter(bound=self.allowed_bound, unbound=self.allowed_unbound, anonymous=self.allowed_anonymous)
 
 
 def _empty() -> list[int]:

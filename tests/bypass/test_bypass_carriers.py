@@ -26,11 +26,11 @@ from sidecar.bindings.carrier import AmbiguousToken, assemble
 from sidecar.bindings.token import TokenBinder
 from sidecar.core.credentials import Carriers, canonical, pairs
 from sidecar.core.stripping import strip_fields, strip_target
+from sidecar.gate.identify import TokenCarrier
 from sidecar.oidc.jwks import import_keys
 from sidecar.oidc.provider import ProviderKeys
 from sidecar.oidc.source import Loaded
 from sidecar.oidc.verifier import Verifier
-from sidecar.proxy.identify import TokenCarrier
 
 TOKEN = "a1.b2.c3"
 NAMES = ("id_token", "SID")

@@ -17,6 +17,7 @@ from chart_helm import CHART, ROOT, one, rendered
 from prometheus_client import Metric
 
 from sidecar import metrics
+from sidecar.gate.counts import Counts
 from sidecar.proxy.stats import Stats
 
 ALERTS = CHART / "files/alerts.yaml"
@@ -31,7 +32,7 @@ ADDED = {"namespace", "pod", "container", "le"}
 def exported() -> dict[str, set[str]]:
     """Every name that a scrape has, with its labels as docs/operations.md lists them (a test holds it to the code)."""
     labels = dict(re.findall(r"^\| `(\w+)` \| (.*?) ?\| ", OPERATIONS, re.MULTILINE))
-    families: list[Metric] = [*metrics.registry.collect(), *Stats().collect()]
+    families: list[Metric] = [*metrics.registry.collect(), *Stats().collect(), *Counts().collect()]
     names = {}
     for family in families:
         name = f"{family.name}_total" if family.type == "counter" else family.name

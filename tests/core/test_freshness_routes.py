@@ -10,7 +10,7 @@ from sidecar.core.replica import Replica
 from sidecar.core.revocation import Revocation
 from sidecar.core.routes import Rule
 from sidecar.core.verdict import Allow, Deny, Identity, Policy, Reason
-from sidecar.proxy.verdicts import Verdicts
+from sidecar.gate.verdicts import Verdicts
 
 FRESH, GRACE = 1.0, 3.0
 PROVED = 1000.0

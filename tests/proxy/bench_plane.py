@@ -28,23 +28,24 @@ from sidecar.core.replica import Replica
 from sidecar.core.revocation import Revocation, expiry, of_logout
 from sidecar.core.routes import Route, Routes, Rule
 from sidecar.core.verdict import Policy
+from sidecar.gate.callbacks import Callbacks
+from sidecar.gate.condemn import Condemner
+from sidecar.gate.counts import Counts
+from sidecar.gate.denials import Denials
+from sidecar.gate.enforcement import Enforcement
+from sidecar.gate.gate import Gate
+from sidecar.gate.identify import Identifier, TokenCarrier
+from sidecar.gate.learn import Teacher
+from sidecar.gate.live import LiveStreams
+from sidecar.gate.second_look import SecondLook
+from sidecar.gate.verdicts import Verdicts
 from sidecar.http1.forwarded import peer_of
-from sidecar.proxy.callbacks import Callbacks
-from sidecar.proxy.condemn import Condemner
-from sidecar.proxy.denials import Denials
 from sidecar.proxy.downstream import listener
-from sidecar.proxy.enforcement import Enforcement
-from sidecar.proxy.gate import Gate
-from sidecar.proxy.identify import Identifier, TokenCarrier
-from sidecar.proxy.learn import Teacher
 from sidecar.proxy.limits import Limits
-from sidecar.proxy.live import LiveStreams
 from sidecar.proxy.plane import Plane
 from sidecar.proxy.pool import Address, Pool
-from sidecar.proxy.second_look import SecondLook
 from sidecar.proxy.stats import Stats
 from sidecar.proxy.tunnel import Tunnel
-from sidecar.proxy.verdicts import Verdicts
 from sidecar.stores.feed import Feed
 from sidecar.stores.interface import Store
 from sidecar.stores.open import open_store
@@ -113,7 +114,7 @@ class Stage:
         self.store = open_store("sqlite://")
         self.digester = Digester(b"a secret of the tests")
         self.replica, self.freshness = Replica(), Freshness(min(0.6, grace), grace)
-        self.live, self.stats = LiveStreams(), Stats()
+        self.live, self.stats, self.counts = LiveStreams(), Stats(), Counts()
         self.bindings = Bindings(self.store)
         self.directory = Directory(self.bindings, ttl_s=2 * MAX_AGE_S, clock=clock.boot)
         self.logins = Logins(clock=clock.boot, wait_s=1.0)
@@ -134,7 +135,7 @@ class Stage:
         self.condemner = Condemner(
             replica=self.replica, directory=self.directory, publish=self.publisher.publish, max_age_s=MAX_AGE_S
         )
-        denials = Denials(enforcement=enforcement, condemner=self.condemner, stats=self.stats)
+        denials = Denials(enforcement=enforcement, condemner=self.condemner, counts=self.counts)
         self.gate = Gate(
             identifier=self.identifier,
             callbacks=Callbacks(patterns=[compile_pattern(CALLBACK)], logins=self.logins),
@@ -149,7 +150,7 @@ class Stage:
             ),
             condemner=self.condemner,
             live=self.live,
-            stats=self.stats,
+            counts=self.counts,
             routes=Routes(list(routes), Rule(Action(action), login_url)),
             logout_paths=[compile_pattern(LOGOUT)],
             control_prefix=b"/_sidecar",

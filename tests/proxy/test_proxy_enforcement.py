@@ -319,7 +319,7 @@ async def test_a_name_that_begins_like_the_control_prefix_belongs_to_the_app(sta
 async def test_a_cookie_that_nobody_knows_passes_by_default_and_is_counted(stage: Stage):
     await stage.client(LIVE)
     await (await stage.app()).expect(seen("GET / HTTP/1.1", "Cookie: JSESSIONID=live"))
-    assert stage.stats.coverage["unbound"] == 1
+    assert stage.counts.coverage["unbound"] == 1
 
 
 async def test_with_unbound_deny_a_cookie_that_nobody_knows_is_rejected_and_anonymous_requests_pass(open_stage):
@@ -360,7 +360,7 @@ async def test_fail_open_lets_sessions_pass_and_counts_them(open_stage):
     await blind(stage)
     await stage.client(LIVE)
     await (await stage.app()).head()
-    assert stage.stats.decisions["failed_open"] == 1
+    assert stage.counts.decisions["failed_open"] == 1
 
 
 async def test_a_store_that_cannot_name_the_session_is_a_503(stage: Stage):

@@ -8,9 +8,9 @@ from sidecar.bindings.token import TokenBinder
 from sidecar.core.credentials import Carriers
 from sidecar.core.identity import Digester
 from sidecar.core.replica import Replica
+from sidecar.gate.enforcement import Enforcement
+from sidecar.gate.identify import Identifier, TokenCarrier
 from sidecar.http1.request import RequestHead, parse_request
-from sidecar.proxy.enforcement import Enforcement
-from sidecar.proxy.identify import Identifier, TokenCarrier
 from sidecar.stores.open import open_store
 
 SPELLINGS = ["X-Session-Id", "x-session-id", "X_Session_Id", "X-Session_Id", "X_SESSION-ID"]

@@ -22,10 +22,10 @@ from sidecar.config.load import load
 from sidecar.core.identity import Digester
 from sidecar.core.routes import Rule
 from sidecar.core.verdict import ANONYMOUS, CLOCK_SKEW_MS
+from sidecar.gate.condemn import Condemner
+from sidecar.gate.judgement import Judgement
 from sidecar.http1.request import parse_request
-from sidecar.proxy.condemn import Condemner
 from sidecar.proxy.errors import UpstreamError
-from sidecar.proxy.judgement import Judgement
 from sidecar.proxy.limits import MAX_INFORMATIONAL, Limits
 from sidecar.proxy.pool import Address, Pool
 from sidecar.proxy.upstream import Upstream
@@ -327,8 +327,8 @@ async def test_what_a_repeated_head_meant_under_another_key_counts_no_more(stage
 
 
 async def test_what_is_remembered_of_requests_is_bounded(stage: Stage, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("sidecar.proxy.gate._ORDINARY_PATHS", 3)
-    monkeypatch.setattr("sidecar.proxy.identify._CACHED_LINES", 3)
+    monkeypatch.setattr("sidecar.gate.gate._ORDINARY_PATHS", 3)
+    monkeypatch.setattr("sidecar.gate.identify._CACHED_LINES", 3)
     gate: Any = stage.gate
     for number in range(9):
         judged = gate.judge(
@@ -343,7 +343,7 @@ async def test_what_is_remembered_of_requests_is_bounded(stage: Stage, monkeypat
 
 
 async def test_no_flood_of_denials_makes_more_than_so_many_tasks(stage: Stage, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("sidecar.proxy.condemn._AT_ONCE", 2)
+    monkeypatch.setattr("sidecar.gate.condemn._AT_ONCE", 2)
     forever = asyncio.Event()
 
     async def publish(_revocations: object) -> None:
@@ -503,7 +503,7 @@ async def test_every_counter_counts_what_it_says(stage: Stage):
     await app.head()
     await app.send(b"no HTTP\r\n\r\n")
     assert (await client.answer()).status == 502
-    shown = numbers(stage.stats)
+    shown = numbers(stage.stats) | numbers(stage.counts)
     assert {name: shown[name] for name in shown if name.startswith(("auth_", "requests_by_"))} == {
         "auth_decisions_totalallow": 5,
         "auth_decisions_totalrevoked": 1,

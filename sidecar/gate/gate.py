@@ -18,18 +18,18 @@ from sidecar.core.identity import BoundSession
 from sidecar.core.paths import Place, is_too_odd, matches, path_of, place
 from sidecar.core.revocation import Revocation
 from sidecar.core.routes import Routes, Rule
-from sidecar.core.verdict import ANONYMOUS, Allow, Deny, Identity
+from sidecar.core.verdict import ANONYMOUS, Deny, Identity
+from sidecar.gate.callbacks import CallbackRefused, Callbacks
+from sidecar.gate.condemn import Condemner
+from sidecar.gate.counts import Counts
+from sidecar.gate.denials import Denials
+from sidecar.gate.identify import Identifier
+from sidecar.gate.judgement import Judgement, Review
+from sidecar.gate.live import LiveStreams
+from sidecar.gate.second_look import SecondLook
+from sidecar.gate.verdicts import Verdicts
 from sidecar.http1.request import RequestHead
 from sidecar.http1.response import ResponseHead
-from sidecar.proxy.callbacks import CallbackRefused, Callbacks
-from sidecar.proxy.condemn import Condemner
-from sidecar.proxy.denials import Denials
-from sidecar.proxy.identify import Identifier
-from sidecar.proxy.judgement import Judgement, Review
-from sidecar.proxy.live import LiveStreams
-from sidecar.proxy.second_look import SecondLook
-from sidecar.proxy.stats import Stats
-from sidecar.proxy.verdicts import Verdicts
 
 _PERMIT: Final = rules.ALLOW.permit
 _ORDINARY_PATHS: Final = 8192
@@ -49,7 +49,7 @@ class Gate:
         second_look: SecondLook,
         condemner: Condemner,
         live: LiveStreams,
-        stats: Stats,
+        counts: Counts,
         routes: Routes,
         logout_paths: Sequence[re.Pattern[bytes]],
         control_prefix: bytes,
@@ -61,7 +61,7 @@ class Gate:
         self._second_look = second_look
         self._condemner = condemner
         self._live = live
-        self._stats = stats
+        self._counts = counts
         self._routes = routes
         self._logout_paths = tuple(logout_paths)
         self._control_prefix = control_prefix
@@ -92,7 +92,7 @@ class Gate:
                 self._note_ordinary(path)
         known = self._identifier.only_session(request, now)
         if known is not None and self._is_well(known[0], known[1], now):
-            self._stats.allowed_bound += 1
+            self._counts.allowed_bound += 1
             judgement = Judgement(_PERMIT, rule)
             judgement.epoch, judgement.session, judgement.known = self._epoch, known[1], known
             if is_logout:
@@ -146,7 +146,7 @@ class Gate:
             if identity.bound and not verdict.is_temporary and not is_second_look:
                 return self._look_again(request, rule)
             return self._denied(request, identity, verdict, rule)
-        self._count(identity, verdict)
+        self._counts.allowed(identity, verdict)
         judgement = self._judgement(path_of(request.target), rule, identity.first_session())
         judgement.identity = identity
         return judgement
@@ -178,18 +178,6 @@ class Gate:
         identity = await self._identifier.later(request, recheck=True)
         judged = self._conclude(request, identity, rule, clock.boot(), is_second_look=True)
         return judged if isinstance(judged, Judgement) else await judged
-
-    def _count(self, identity: Identity, verdict: Allow) -> None:
-        stats = self._stats
-        if verdict.is_failing_open:
-            stats.decisions["failed_open"] += 1
-            stats.denied_coverage["bound" if identity.all_sessions() else "unbound"] += 1
-        elif identity is ANONYMOUS:
-            stats.allowed_anonymous += 1
-        elif identity.bound or identity.sessions:
-            stats.allowed_bound += 1
-        else:
-            stats.allowed_unbound += 1
 
     # -- after the verdict ---------------------------------------------------------------------------------------
 

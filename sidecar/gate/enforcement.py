@@ -16,8 +16,8 @@ from sidecar.core.paths import path_of
 from sidecar.core.routes import Rule
 from sidecar.core.stripping import strip_fields, strip_target
 from sidecar.core.verdict import Deny
+from sidecar.gate.identify import Identifier
 from sidecar.http1.request import RequestHead
-from sidecar.proxy.identify import Identifier
 
 _SCOPES_A_NAME = 8
 _EXPIRED_AT_ONCE = 40  # Set-Cookie lines in one answer

@@ -2,26 +2,25 @@
 
 from sidecar.core.routes import Rule
 from sidecar.core.verdict import Deny, Identity
+from sidecar.gate.condemn import Condemner
+from sidecar.gate.counts import Counts
+from sidecar.gate.enforcement import Enforcement
+from sidecar.gate.judgement import Judgement, Review
+from sidecar.gate.refusal import refusal
 from sidecar.http1.request import RequestHead
-from sidecar.proxy.condemn import Condemner
-from sidecar.proxy.enforcement import Enforcement
-from sidecar.proxy.judgement import Judgement, Review
-from sidecar.proxy.refusal import refusal
-from sidecar.proxy.stats import Stats
 
 
 class Denials:
     """Makes the judgement of a request that is denied, and the review of a response that is withheld."""
 
-    def __init__(self, *, enforcement: Enforcement, condemner: Condemner, stats: Stats) -> None:
+    def __init__(self, *, enforcement: Enforcement, condemner: Condemner, counts: Counts) -> None:
         self._enforcement = enforcement
         self._condemner = condemner
-        self._stats = stats
+        self._counts = counts
 
     def denied(self, request: RequestHead, identity: Identity, denial: Deny, rule: Rule) -> Judgement:
         """An answer; or none, and the request is stripped of its credentials and may go on if the gate permits it."""
-        self._stats.decisions[denial.reason] += 1
-        self._stats.denied_coverage["bound" if identity.all_sessions() else "unbound"] += 1
+        self._counts.denied(identity, denial.reason)
         self._condemner.denied(identity, denial)
         if self._enforcement.strips(denial, rule, request):
             expired = self._enforcement.expired_cookies(request)
@@ -36,7 +35,7 @@ class Denials:
 
     def refused(self, status: int, reason: str, rule: Rule) -> Judgement:
         """Whoever asks: the request itself is wrong, or cannot be taken now."""
-        self._stats.decisions[reason] += 1
+        self._counts.decisions[reason] += 1
         judgement = Judgement(None, rule)
         judgement.decision = reason
         judgement.answer = refusal(status, reason)
@@ -44,7 +43,7 @@ class Denials:
 
     def late(self, request: RequestHead, judgement: Judgement, denial: Deny) -> Review:
         """The request was allowed, and its answer must not get out."""
-        self._stats.decisions[f"late_{denial.reason}"] += 1
+        self._counts.decisions[f"late_{denial.reason}"] += 1
         judgement.decision = f"late_{denial.reason}"
         self._condemner.denied(judgement.identity, denial)
         return Review(answer=self._enforcement.answer(denial, judgement.rule, request))

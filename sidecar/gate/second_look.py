@@ -10,14 +10,14 @@ from sidecar import clock, log
 from sidecar.core.denial import Answer
 from sidecar.core.identity import BoundSession
 from sidecar.core.verdict import Deny, Reason
+from sidecar.gate.condemn import Condemner
+from sidecar.gate.denials import Denials
+from sidecar.gate.identify import Identifier
+from sidecar.gate.judgement import Judgement, Review
+from sidecar.gate.learn import Lesson, Teacher
+from sidecar.gate.verdicts import Verdicts
 from sidecar.http1.request import RequestHead
 from sidecar.http1.response import ResponseHead
-from sidecar.proxy.condemn import Condemner
-from sidecar.proxy.denials import Denials
-from sidecar.proxy.identify import Identifier
-from sidecar.proxy.judgement import Judgement, Review
-from sidecar.proxy.learn import Lesson, Teacher
-from sidecar.proxy.verdicts import Verdicts
 from sidecar.stores.interface import StoreError
 
 _logger = logging.getLogger(__name__)

@@ -13,12 +13,12 @@ from sidecar.bindings.directory import UNKNOWN, Directory
 from sidecar.core.cookies import SetCookie, parse_set_cookie
 from sidecar.core.identity import BoundSession
 from sidecar.core.verdict import Identity, Reason
+from sidecar.gate.enforcement import Enforcement
+from sidecar.gate.identify import Identifier
+from sidecar.gate.judgement import Judgement
 from sidecar.http1.fields import parse_line
 from sidecar.http1.request import RequestHead
 from sidecar.http1.response import ResponseHead
-from sidecar.proxy.enforcement import Enforcement
-from sidecar.proxy.identify import Identifier
-from sidecar.proxy.judgement import Judgement
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,125 @@
+"""The gate, from the operator's choices: carriers, binders, routes, policy."""
+
+from collections.abc import Mapping
+
+from sidecar import clock
+from sidecar.app.providers import Provider
+from sidecar.app.state import State
+from sidecar.bindings.token import TokenBinder
+from sidecar.config.model import Config
+from sidecar.config.session_settings import TokenBinder as TokenSettings
+from sidecar.core.credentials import Carriers
+from sidecar.core.denial import Action
+from sidecar.core.paths import compile_pattern
+from sidecar.core.routes import Route, Routes, Rule
+from sidecar.core.verdict import Policy
+from sidecar.field_names import fold
+from sidecar.gate.callbacks import Callbacks
+from sidecar.gate.condemn import Condemner
+from sidecar.gate.counts import Counts
+from sidecar.gate.denials import Denials
+from sidecar.gate.enforcement import Enforcement
+from sidecar.gate.gate import Gate
+from sidecar.gate.identify import Identifier, TokenCarrier
+from sidecar.gate.learn import Teacher
+from sidecar.gate.live import LiveStreams
+from sidecar.gate.second_look import SecondLook
+from sidecar.gate.verdicts import Verdicts
+
+
+def build_gate(
+    config: Config, state: State, providers: Mapping[str, Provider], counts: Counts, live: LiveStreams
+) -> Gate:
+    session = config.session
+    carriers = _carriers(config)
+    tokens = [_token_carrier(binder, providers) for binder in session.bind if isinstance(binder, TokenSettings)]
+    identifier = Identifier(
+        carriers=carriers,
+        tokens=tokens,
+        directory=state.directory,
+        digester=state.digester,
+        cutoff=state.replica.cutoff,
+    )
+    token_cookies = [token.cookie for token in tokens if token.cookie]
+    enforcer = Enforcement(carriers=carriers, identifier=identifier, token_cookies=token_cookies)
+    policy = Policy(
+        deny_unbound=session.unbound == "deny",
+        fail_open=config.store.on_stale == "fail_open",
+        max_age_ms=int(session.max_age * 1000),
+    )
+    verdicts = Verdicts(replica=state.replica, freshness=state.freshness, policy=policy)
+    condemner = Condemner(
+        replica=state.replica,
+        directory=state.directory,
+        publish=state.publisher.publish,
+        max_age_s=session.max_age,
+    )
+    denials = Denials(enforcement=enforcer, condemner=condemner, counts=counts)
+    callbacks = [binder.callback for binder in session.bind if not isinstance(binder, TokenSettings)]
+    return Gate(
+        identifier=identifier,
+        callbacks=Callbacks(patterns=map(compile_pattern, callbacks), logins=state.logins),
+        verdicts=verdicts,
+        denials=denials,
+        second_look=SecondLook(
+            identifier=identifier,
+            verdicts=verdicts,
+            teacher=Teacher(identifier=identifier, enforcement=enforcer, directory=state.directory),
+            denials=denials,
+            condemner=condemner,
+        ),
+        condemner=condemner,
+        live=live,
+        counts=counts,
+        routes=_routes(config),
+        logout_paths=[compile_pattern(pattern) for pattern in config.logout.app_paths],
+        control_prefix=config.control.prefix.encode(),
+    )
+
+
+def _carriers(config: Config) -> Carriers:
+    by_carrier: dict[str, list[str]] = {}
+    for credential in config.session.credentials:
+        by_carrier.setdefault(credential.carrier, []).append(credential.name)
+    return Carriers(
+        cookies=by_carrier.get("cookie", ()),
+        path_parameters=by_carrier.get("path_parameter", ()),
+        query_parameters=by_carrier.get("query_parameter", ()),
+        headers=by_carrier.get("header", ()),
+    )
+
+
+def _token_carrier(binder: TokenSettings, providers: Mapping[str, Provider]) -> TokenCarrier:
+    reader = TokenBinder(
+        {issuer: provider.verifier for issuer, provider in providers.items()},
+        client_ids={issuer: provider.settings.client_id for issuer, provider in providers.items()},
+        audiences=binder.audiences,
+        clock=clock.boot,
+    )
+    cookie = binder.cookie.encode() if binder.cookie else None
+    header = binder.header.lower().encode() if binder.header else None
+    return TokenCarrier(reader, cookie, header)
+
+
+def _routes(config: Config) -> Routes:
+    default = Rule(Action(config.enforcement.action), config.enforcement.login_url)
+    routes = [
+        Route(
+            compile_pattern(route.path),
+            Rule(
+                None if route.action == "allow" else Action(route.action),
+                route.login_url or config.enforcement.login_url,
+                None if route.on_stale is None else route.on_stale == "fail_open",
+            ),
+            frozenset(method.encode() for method in route.methods),
+        )
+        for route in config.enforcement.routes
+    ]
+    return Routes(routes, default)
+
+
+def credential_headers(config: Config) -> frozenset[bytes]:
+    """The header fields by which the app knows its sessions, folded."""
+    names = [credential.name for credential in config.session.credentials if credential.carrier == "header"]
+    names += [binder.header for binder in config.session.bind if isinstance(binder, TokenSettings) and binder.header]
+    return frozenset(fold(name.lower().encode()) for name in names)

@@ -1,0 +1,135 @@
+"""Settings of sessions: where the app looks for them, how they are known, what happens when they are over."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from sidecar.config.settings import Settings
+from sidecar.config.values import (
+    HOUR,
+    CookieName,
+    Duration,
+    HeaderName,
+    LoginUrl,
+    Method,
+    ParameterName,
+    PathPattern,
+    Text,
+    between,
+    wrong,
+)
+
+Action = Literal["reject", "redirect", "strip"]
+OnStale = Literal["deny", "fail_open"]
+
+
+class Credential(Settings):
+    """One place where the app looks for its session: exactly one of the keys."""
+
+    cookie: CookieName | None = None
+    """Name of a cookie."""
+    path_parameter: ParameterName | None = None
+    """Name of a path parameter, as in /page;jsessionid=..."""
+    query_parameter: ParameterName | None = None
+    """Name of a query parameter, as in /page?PHPSESSID=..."""
+    header: HeaderName | None = None
+    """Name of a request header."""
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if len(self.model_dump(exclude_none=True)) != 1:
+            raise wrong(
+                "a credential has one carrier", "exactly one of cookie, path_parameter, query_parameter and header"
+            )
+        return self
+
+    @property
+    def carrier(self) -> Literal["cookie", "path_parameter", "query_parameter", "header"]:
+        """Which of the four it is."""
+        if self.cookie is not None:
+            return "cookie"
+        if self.path_parameter is not None:
+            return "path_parameter"
+        return "query_parameter" if self.query_parameter is not None else "header"
+
+    @property
+    def name(self) -> str:
+        """The name of the cookie, parameter or header."""
+        return self.cookie or self.path_parameter or self.query_parameter or self.header or ""
+
+
+class TokenBinder(Settings):
+    """Every request carries an ID token (or another JWT of the provider) that names the session."""
+
+    from_: Literal["token"] = Field(alias="from")
+    """Which binder this is."""
+    cookie: CookieName | None = None
+    """Cookie that holds the token; chunks NAME.0, NAME.1 ... included."""
+    header: HeaderName | None = None
+    """Header that holds the token, with or without `Bearer`."""
+    audiences: tuple[Text, ...] = ()
+    """Values of aud that are accepted beside the provider's client IDs."""
+
+    @model_validator(mode="after")
+    def _one_carrier(self) -> Self:
+        if (self.cookie is None) == (self.header is None):
+            raise wrong("a token binder has one carrier", "exactly one of cookie and header")
+        return self
+
+
+class TokenEndpointBinder(Settings):
+    """The app redeems its codes at the sidecar's relay, which reads the ID token in the provider's answer."""
+
+    from_: Literal["token_endpoint"] = Field(alias="from")
+    """Which binder this is."""
+    callback: PathPattern
+    """Path of the app's redirect URI; * stands for any characters."""
+
+
+Binder = Annotated[TokenBinder | TokenEndpointBinder, Field(discriminator="from_")]
+
+
+class SessionSettings(Settings):
+    """How the app's sessions are recognised, and tied to the provider's."""
+
+    credentials: tuple[Credential, ...] = ()
+    """Where the app looks for its session: cookies, path or query parameters, headers."""
+    max_age: Annotated[Duration, between("1s", "366d")] = 12 * HOUR
+    """No session of the app lives longer. Revocations and bindings are kept for this long."""
+    unbound: Literal["allow", "deny"] = "allow"
+    """What happens to a credential that no binder knows. See in the metrics that none is left before you deny."""
+    bind: tuple[Binder, ...] = ()
+    """How a credential is tied to a session of the provider; at least one, tried in this order."""
+
+
+class Route(Settings):
+    """Another action for some paths. The first route that matches counts."""
+
+    path: PathPattern
+    """Path of the request; * stands for any characters."""
+    methods: tuple[Method, ...] = ()
+    """Only for these methods; default: all."""
+    action: Literal["allow", "reject", "redirect", "strip"]
+    """allow forwards unjudged; the others as in enforcement.action."""
+    login_url: LoginUrl | None = None
+    """Where redirect sends a navigation; default: enforcement.login_url."""
+    on_stale: OnStale | None = None
+    """What happens here when the store has been silent for too long; default: store.on_stale."""
+
+
+class EnforcementSettings(Settings):
+    """What happens to a request of a session that is over."""
+
+    action: Action = "reject"
+    """reject: 401. redirect: navigations to login_url, 401 for the rest. strip: forward without the credentials."""
+    login_url: LoginUrl | None = None
+    """Where redirect sends a navigation, and the link on the signed-out page: a path of the app, or a URL."""
+    routes: tuple[Route, ...] = ()
+    """Other actions for some paths."""
+
+
+class LogoutSettings(Settings):
+    """The app's own logout."""
+
+    app_paths: tuple[PathPattern, ...] = ()
+    """Paths of the app's own logout; its answer passes even if the session ended in between."""
