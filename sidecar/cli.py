@@ -11,8 +11,9 @@ import sys
 from collections.abc import Sequence
 
 from sidecar import __version__
-from sidecar.config.load import Loaded, load, load_all
+from sidecar.config.load import Loaded, load_all
 from sidecar.config.problem import ConfigErrors
+from sidecar.config.reload import changes, named, needs_restart
 from sidecar.config.schema import json_schema
 from sidecar.errors import SidecarError
 
@@ -64,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check-config", help="say everything that is wrong with a configuration file")
     for command in (run, check):
         command.add_argument("-c", "--config", metavar="FILE", required=True, help="the configuration file (YAML)")
+    check.add_argument("--against", metavar="FILE", help="say what of a change from this file needs a restart")
     check.add_argument("--format", choices=("text", "json"), default="text", help="how to say it (default: text)")
 
     commands.add_parser("schema", help="print the JSON Schema of the configuration file")
@@ -101,7 +103,8 @@ def _dispatch(options: argparse.Namespace) -> int:
         case "run":
             return _run(options.config)
         case "check-config":
-            return _check_as_json(options.config) if options.format == "json" else _check(options.config)
+            check = _check_as_json if options.format == "json" else _check
+            return check(options.config, options.against)
         case "schema":
             print(json.dumps(json_schema(), indent=2))
             return EXIT_OK
@@ -116,10 +119,10 @@ def _dispatch(options: argparse.Namespace) -> int:
 
 
 def _run(path: str) -> int:
-    config = load(path)
+    loaded = load_all(path)
     from sidecar.app.serve import run  # noqa: PLC0415 - check-config and schema start without the servers' libraries
 
-    return run(config)
+    return run(loaded)
 
 
 def _health(url: str) -> int:
@@ -178,17 +181,33 @@ def _demo(*, check: bool) -> int:
     return run_demo(check=check)
 
 
-def _check(path: str) -> int:
+def _check(path: str, against: str | None) -> int:
     loaded = load_all(path)
     for warning in loaded.warnings:
         print(f"warning: {warning.render()}", file=sys.stderr)
     print(f"{path}: ok")
+    if against is not None:
+        changed = _changed(load_all(against), loaded)
+        print(f"taken over by a reload: {', '.join(changed['reloaded']) or 'nothing'}")
+        print(f"needs a restart: {', '.join(changed['needs_restart']) or 'nothing'}")
+        if changed["needs_restart"]:
+            print("a running sidecar refuses the whole file until it is restarted")
     return EXIT_OK
 
 
-def _check_as_json(path: str) -> int:
+def _changed(before: Loaded, after: Loaded) -> dict[str, list[str]]:
+    changed = changes(before.config, after.config)
+    return {
+        "reloaded": named([path for path in changed if not needs_restart(path)]),
+        "needs_restart": named([path for path in changed if needs_restart(path)]),
+    }
+
+
+def _check_as_json(path: str, against: str | None) -> int:
     try:
-        report, code = _report(path, load_all(path)), EXIT_OK
+        loaded = load_all(path)
+        changed = None if against is None else _changed(load_all(against), loaded)
+        report, code = _report(path, loaded) | ({} if changed is None else {"changed": changed}), EXIT_OK
     except ConfigErrors as errors:
         report, code = _report(path, errors), EXIT_CONFIG
     print(json.dumps(report, indent=2))

@@ -167,6 +167,11 @@ def configure(
     logging.getLogger(ACCESS).setLevel(logging.INFO)  # whatever the level of the rest is
 
 
+def set_level(level: str) -> None:
+    """The least serious event that is written from now on."""
+    logging.getLogger().setLevel(level.upper())
+
+
 def _wait_for_room(descriptor: int) -> None:
     poll = select.poll()
     poll.register(descriptor, select.POLLOUT)

@@ -119,6 +119,31 @@ tls_reloads = Counter(
     namespace=PREFIX,
     registry=registry,
 )
+config_reloads = Counter(
+    "config_reloads",
+    "Changed configuration files: `ok`, or why the last good configuration stays.",
+    ("result",),
+    namespace=PREFIX,
+    registry=registry,
+)
+config_last_reload_success = Gauge(
+    "config_last_reload_success_timestamp_seconds",
+    "When the configuration file was last found to be what runs, or was taken over; the start counts.",
+    namespace=PREFIX,
+    registry=registry,
+)
+config_differs = Gauge(
+    "config_differs",
+    "1 while the configuration file is not what runs, because it was refused.",
+    namespace=PREFIX,
+    registry=registry,
+)
+upstream_exposed = Gauge(
+    "upstream_exposed",
+    "1 while the app answers at the address of the pod, past the sidecar.",
+    namespace=PREFIX,
+    registry=registry,
+)
 log_lines_dropped = Counter(
     "log_lines_dropped", "Log lines lost because nobody read them in time.", namespace=PREFIX, registry=registry
 )

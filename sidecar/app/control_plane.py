@@ -4,6 +4,7 @@ import contextlib
 import re
 import socket
 from collections.abc import Iterable, Mapping
+from functools import partial
 
 from aiohttp import web
 from prometheus_client.registry import Collector
@@ -16,46 +17,81 @@ from sidecar.config.model import Config
 from sidecar.control.app import control_runner
 from sidecar.control.logout import LogoutEndpoint
 from sidecar.control.ops import Check, Pod, ops_runner
+from sidecar.core.identity import Session
 from sidecar.oidc.id_token import Client, LoginReader
 from sidecar.oidc.relay import Joins, RelayedProvider, relay_app
 
 
-async def start_control_plane(
-    stack: contextlib.AsyncExitStack,
-    config: Config,
-    state: State,
-    providers: Mapping[str, Provider],
-    *,
-    control: socket.socket | str,
-    ops: socket.socket,
-    relay: socket.socket,
-    joins: Joins,
-    gates: Mapping[str, Check],
-    collectors: Iterable[Collector] = (),
-    pod: Pod | None = None,
-) -> None:
-    """Serve until the stack ends. `gates` decide readiness, together with the first load."""
-    logout = LogoutEndpoint(
-        providers={issuer: logout_provider(provider) for issuer, provider in providers.items()},
-        publish=state.revoker,
-        digester=state.digester,
-        session_max_age=config.session.max_age,
-    )
-    await site(stack, control_runner(prefix=config.control.prefix, logout=logout), control)
-    loaded: Mapping[str, Check] = {"revocations": lambda: None if state.feed.loaded.is_set() else "not loaded yet"}
-    shown = {"store": state.problem, "freshness": state.staleness}
-    shown |= {f"keys {issuer}": provider.verifier.problem for issuer, provider in providers.items()}
-    await site(stack, ops_runner(gates={**loaded, **gates}, shown=shown, collectors=collectors, pod=pod), ops)
-    relayed = [
-        RelayedProvider(
-            provider.settings.name or _name_from(issuer),
-            provider.metadata,
-            LoginReader(provider.verifier, Client(issuer, tuple(provider.settings.client_id)), clock.wall),
-            provider.tls,
+class ControlPlane:
+    """Takes logouts and logins, by the rules of the newest configuration."""
+
+    def __init__(self, config: Config, state: State, providers: Mapping[str, Provider]) -> None:
+        self.providers = providers
+        self._state = state
+        self._prefix = config.control.prefix
+        self._logout = LogoutEndpoint(
+            providers={issuer: logout_provider(provider) for issuer, provider in providers.items()},
+            publish=state.revoker,
+            digester=state.digester,
+            session_max_age=config.session.max_age,
         )
-        for issuer, provider in providers.items()
-    ]
-    await site(stack, web.AppRunner(relay_app(relayed, logins=joins), access_log=None), relay)
+
+    def use(self, providers: Mapping[str, Provider]) -> None:
+        """Verify by these rules from now on; the providers are the same. What is being verified ends as it began."""
+        self.providers = providers
+        self._logout.use({issuer: logout_provider(provider) for issuer, provider in providers.items()})
+
+    async def serve(
+        self,
+        stack: contextlib.AsyncExitStack,
+        *,
+        control: socket.socket | str,
+        ops: socket.socket,
+        relay: socket.socket,
+        joins: Joins,
+        gates: Mapping[str, Check],
+        shown: Mapping[str, Check],
+        collectors: Iterable[Collector] = (),
+        pod: Pod | None = None,
+    ) -> None:
+        """Serve until the stack ends. `gates` decide readiness, together with the first load; `shown` does not."""
+        state = self._state
+        await site(stack, control_runner(prefix=self._prefix, logout=self._logout), control)
+        loaded: Mapping[str, Check] = {"revocations": lambda: None if state.feed.loaded.is_set() else "not loaded yet"}
+        told = {"store": state.problem, "freshness": state.staleness, **self._key_problems(), **shown}
+        await site(stack, ops_runner(gates={**loaded, **gates}, shown=told, collectors=collectors, pod=pod), ops)
+        await site(stack, web.AppRunner(relay_app(self._relayed(), logins=joins), access_log=None), relay)
+
+    def _relayed(self) -> list[RelayedProvider]:
+        """For the relay, whose paths are made once."""
+        return [
+            RelayedProvider(
+                provider.settings.name or _name_from(issuer), provider.metadata, _Reader(self, issuer), provider.tls
+            )
+            for issuer, provider in self.providers.items()
+        ]
+
+    def _key_problems(self) -> dict[str, Check]:
+        """What keeps each provider's tokens from being verified."""
+
+        return {f"keys {issuer}": partial(self._key_problem, issuer) for issuer in self.providers}
+
+    def _key_problem(self, issuer: str) -> str | None:
+        return self.providers[issuer].verifier.problem()
+
+
+class _Reader:
+    """Reads the ID tokens of one provider, by the rules of the moment."""
+
+    def __init__(self, plane: ControlPlane, issuer: str) -> None:
+        self._plane = plane
+        self._issuer = issuer
+
+    async def read(self, token: str) -> Session:
+        """Raises TokenError."""
+        provider = self._plane.providers[self._issuer]
+        client = Client(self._issuer, tuple(provider.settings.client_id))
+        return await LoginReader(provider.verifier, client, clock.wall).read(token)
 
 
 def _name_from(issuer: str) -> str:

@@ -6,18 +6,24 @@ its lifeline. Until then workers that finish their requests have a store, and lo
 
 import asyncio
 import contextlib
-import logging
 import socket
 from collections.abc import Mapping
+from functools import partial
 
 from aiohttp import web
 
-from sidecar import __version__, clock, log, metrics
-from sidecar.app.control_plane import start_control_plane
-from sidecar.app.process import background, lifeline_ends, settle, site, stop_signal
-from sidecar.app.providers import open_providers
+from sidecar import clock, log, metrics
+from sidecar.app.accepted import Accepted
+from sidecar.app.control_plane import ControlPlane
+from sidecar.app.exposure import exposure
+from sidecar.app.process import background, lifeline_ends, say_started, say_stopped, settle, site, stop_signal
+from sidecar.app.providers import Provider, open_providers, renewed
+from sidecar.app.reload import Reloader
 from sidecar.app.state import State, open_state
+from sidecar.app.worker_process import verifies_tokens
+from sidecar.config.load import Loaded
 from sidecar.config.model import Config
+from sidecar.config.problem import Path
 from sidecar.control.ops import Check
 from sidecar.workers.hub import Hub
 from sidecar.workers.journal import Journal
@@ -25,14 +31,13 @@ from sidecar.workers.logins import PodLogins
 from sidecar.workers.roster import Roster
 from sidecar.workers.tally import Tally
 
-_logger = logging.getLogger(__name__)
-
 SHUTDOWN_S = 0.5  # for lines that are still open
 
 
 async def serve_control(
     config: Config,
     *,
+    accepted: Accepted,
     ops: socket.socket,
     relay: socket.socket,
     control: socket.socket,
@@ -51,16 +56,17 @@ async def serve_control(
         center = _hub(state, journal, roster, logins)
         await site(stack, web.AppRunner(center.app(), access_log=None, shutdown_timeout=SHUTDOWN_S), hub)
         _measure(config, center)
-        await start_control_plane(
+        plane = ControlPlane(config, state, providers)
+        reloader = Reloader(accepted.current(), apply=partial(_use, plane, providers, accepted), unfit=_unfit)
+        looks = exposure(config)
+        await plane.serve(
             stack,
-            config,
-            state,
-            providers,
             control=control,
             ops=ops,
             relay=relay,
             joins=logins,
             gates=_gates(config, center, draining),
+            shown={"configuration": reloader.problem, **looks.shown},
             pod=Tally(lines=lambda: center.lines, is_alive=roster.__contains__).pod,
         )
         background(stack, settle(state.feed.loaded))
@@ -73,18 +79,11 @@ async def serve_control(
             confirmed=center.everywhere,
             settled=center.settled,
         )
-        log.event(
-            _logger,
-            logging.INFO,
-            "started",
-            version=__version__,
-            listen=str(config.listen),
-            workers=config.workers,
-            # What has to be registered at the provider.
-            logout_url=f"{config.public_url or ''}{config.control.prefix}/backchannel-logout",
-        )
+        background(stack, reloader.run())
+        background(stack, looks.watch())
+        say_started(config)
         await over.wait()
-    log.event(_logger, logging.INFO, "stopped")
+    say_stopped()
     return 0
 
 
@@ -104,6 +103,19 @@ def _hub(state: State, journal: Journal, roster: Roster, logins: PodLogins) -> H
         boot=clock.boot,
         wall=clock.early,
     )
+
+
+def _use(plane: ControlPlane, providers: Mapping[str, Provider], accepted: Accepted, loaded: Loaded) -> None:
+    """Go by another configuration, and all processes of the pod with it."""
+    fresh = renewed(providers, loaded.config)
+    accepted.publish(loaded)  # the last that can fail
+    plane.use(fresh)
+    log.set_level(loaded.config.log.level)
+
+
+def _unfit(old: Config, new: Config) -> list[Path]:
+    """Workers that have verified no tokens so far have no keys to verify them with."""
+    return [("session", "bind")] if verifies_tokens(new) and not verifies_tokens(old) else []
 
 
 def _gates(config: Config, center: Hub, draining: asyncio.Event) -> dict[str, Check]:

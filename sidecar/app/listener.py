@@ -5,24 +5,16 @@ is the business of `proxy/acceptor.py`.
 """
 
 import asyncio
-import logging
 import socket
 from collections.abc import Callable
 
-from sidecar import log
 from sidecar.app.certificate import Certificate
-from sidecar.app.sockets import allow_descriptors
 from sidecar.config.model import Config
 from sidecar.config.process_settings import TlsSettings
 from sidecar.http1.forwarded import Network, Peer, peer_of
 from sidecar.proxy.acceptor import Acceptor
 from sidecar.proxy.arrival import Terms
-from sidecar.proxy.limits import REFUSED_AT_ONCE
 from sidecar.proxy.plane import Plane
-
-_logger = logging.getLogger(__name__)
-
-_OTHER_DESCRIPTORS = 128  # files, the store, providers, the other listeners and their clients
 
 
 class Public:
@@ -41,7 +33,6 @@ class Public:
 
 async def open_public(plane: Plane, config: Config, sock: socket.socket) -> Public:
     """Accept connections for the plane. Raises CannotStart."""
-    _provide_descriptors(config)
     certificate = open_certificate(config.tls)
     terms = Terms(
         peer_of=_believer(config, is_tls=certificate is not None),
@@ -73,11 +64,3 @@ def _believer(config: Config, *, is_tls: bool) -> Callable[[object], Peer]:
     is_https = is_tls or (config.public_url or "").startswith("https:")
     scheme = b"https" if is_https else b"http"
     return lambda address: peer_of(address, networks, unix=unix, scheme=scheme)
-
-
-def _provide_descriptors(config: Config) -> None:
-    """Connections are refused in good order only as long as there are descriptors to accept them with."""
-    needed = config.limits.connections + REFUSED_AT_ONCE + config.upstream.max_connections + _OTHER_DESCRIPTORS
-    allowed = allow_descriptors(needed)
-    if allowed < needed:
-        log.event(_logger, logging.WARNING, "few_descriptors", allowed=allowed, needed=needed)

@@ -8,20 +8,24 @@ import contextlib
 import os
 import secrets
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import uvloop
 
+from sidecar.app.accepted import Accepted
 from sidecar.app.control_process import serve_control
 from sidecar.app.sockets import BACKLOG, CannotStart, listening, private_socket
 from sidecar.app.worker_process import serve_worker
 from sidecar.config.address import TcpAddress, UnixAddress
+from sidecar.config.load import Loaded
 from sidecar.config.model import Config
 from sidecar.config.secret import Secret
 from sidecar.workers.supervisor import Supervisor
+
+Complete = Callable[[Config], Config]  # with what has to be the same in every process of this pod
 
 MARGIN_S = 5.0  # what a process may take beyond the drain, before it is killed
 
@@ -50,24 +54,28 @@ class Sockets:
             each.close()
 
 
-def run_pod(config: Config) -> int:
+def run_pod(loaded: Loaded) -> int:
     """Supervise until SIGTERM or SIGINT; the exit code. Raises SidecarError when it cannot start."""
-    config = _with_lasting_key(config)
+    config = loaded.config
+    complete = partial(_with_lasting_key, Secret(secrets.token_bytes(32)))
     with contextlib.ExitStack() as stack:
         sockets = _open(stack, config)
+        accepted = Accepted(loaded, Path(sockets.control_path).parent)
         return Supervisor(
-            control=partial(_control, config, sockets),
-            workers=[partial(_worker, config, sockets, slot) for slot in range(config.workers)],
+            control=partial(_control, accepted, complete, sockets),
+            workers=[partial(_worker, accepted, complete, sockets, slot) for slot in range(config.workers)],
             deadline_s=config.drain.delay + config.drain.timeout + MARGIN_S,
             on_stop=sockets.close_public,
+            on_accepted=accepted.note,
         ).run()
 
 
-def _control(config: Config, sockets: Sockets, lifeline: int, living: Mapping[int, int]) -> int:
+def _control(accepted: Accepted, complete: Complete, sockets: Sockets, lifeline: int, living: Mapping[int, int]) -> int:
     sockets.close_public()
     return uvloop.run(
         serve_control(
-            config,
+            complete(accepted.current().config),
+            accepted=accepted,
             ops=sockets.ops,
             relay=sockets.relay,
             control=sockets.control,
@@ -78,13 +86,16 @@ def _control(config: Config, sockets: Sockets, lifeline: int, living: Mapping[in
     )
 
 
-def _worker(config: Config, sockets: Sockets, slot: int, lifeline: int, _living: Mapping[int, int]) -> int:
+def _worker(
+    accepted: Accepted, complete: Complete, sockets: Sockets, slot: int, lifeline: int, _living: Mapping[int, int]
+) -> int:
     public = sockets.public[slot]
     sockets.close_private()
     sockets.close_public(but=public)
     return uvloop.run(
         serve_worker(
-            config,
+            complete(accepted.current().config),
+            accepted=accepted,
             slot=slot,
             pid=os.getpid(),
             public=public,
@@ -95,11 +106,11 @@ def _worker(config: Config, sockets: Sockets, slot: int, lifeline: int, _living:
     )
 
 
-def _with_lasting_key(config: Config) -> Config:
+def _with_lasting_key(key: Secret, config: Config) -> Config:
     """A store in memory would make another digest key for each control process, and the workers would keep the old."""
     if config.store.secret is not None or config.store.url.kind != "sqlite" or config.store.url.path is not None:
         return config
-    store = config.store.model_copy(update={"secret": Secret(secrets.token_bytes(32))})
+    store = config.store.model_copy(update={"secret": key})
     return config.model_copy(update={"store": store})
 
 

@@ -10,9 +10,10 @@ from collections.abc import Coroutine
 
 from aiohttp import web
 
-from sidecar import log
+from sidecar import __version__, log
 from sidecar.app.listener import Public
 from sidecar.app.sockets import BACKLOG
+from sidecar.config.model import Config
 from sidecar.config.process_settings import DrainSettings
 from sidecar.proxy.plane import Plane
 
@@ -25,6 +26,14 @@ def stop_signal() -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     return stopping
+
+
+def hung_up() -> asyncio.Event:
+    """Set by SIGHUP, and to be cleared by whoever has heard it. One that came before this call is heard as well."""
+    told = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, told.set)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGHUP,))  # a child of the supervisor has it blocked until now
+    return told
 
 
 def lifeline_ends(descriptor: int) -> asyncio.Event:
@@ -77,6 +86,25 @@ async def settle(loaded: asyncio.Event) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 50)
+
+
+def say_started(config: Config) -> None:
+    """The public port is open."""
+    log.event(
+        _logger,
+        logging.INFO,
+        "started",
+        version=__version__,
+        listen=str(config.listen),
+        workers=config.workers,
+        # What has to be registered at the provider.
+        logout_url=f"{config.public_url or ''}{config.control.prefix}/backchannel-logout",
+    )
+
+
+def say_stopped() -> None:
+    """All is closed."""
+    log.event(_logger, logging.INFO, "stopped")
 
 
 async def drain(settings: DrainSettings, plane: Plane, public: Public) -> None:

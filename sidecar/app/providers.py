@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import aiohttp
@@ -47,6 +47,24 @@ async def open_providers(config: Config) -> AsyncIterator[Mapping[str, Provider]
         yield providers
 
 
+def renewed(providers: Mapping[str, Provider], config: Config) -> Mapping[str, Provider]:
+    """The same providers with the keys that they have, under the rules of another configuration.
+
+    Which providers there are and where their keys come from is the same in both: anything else needs a restart.
+    """
+    fresh = {}
+    for settings in config.providers:
+        if settings.issuer in providers:  # a worker that verifies nothing has none
+            provider = providers[settings.issuer]
+            fresh[settings.issuer] = replace(provider, settings=settings, verifier=_verifier(settings, provider.keys))
+    return fresh
+
+
+def _verifier(settings: ProviderSettings, keys: ProviderKeys) -> Verifier:
+    secret = settings.client_secret.reveal() if settings.client_secret is not None else None
+    return Verifier(keys=keys, algorithms=settings.algorithms, client_secret=secret)
+
+
 def _provider(settings: ProviderSettings, session: aiohttp.ClientSession, *, retain_s: float) -> Provider:
     tls = client_tls(settings.ca_file)
     source: Source
@@ -58,8 +76,7 @@ def _provider(settings: ProviderSettings, session: aiohttp.ClientSession, *, ret
         source = DiscoverySource(session=session, issuer=settings.issuer, internal_url=settings.internal_url, tls=tls)
     only_secret = all(algorithm.startswith("HS") for algorithm in settings.algorithms)
     keys = ProviderKeys(issuer=settings.issuer, source=source, retain_s=retain_s, may_be_empty=only_secret)
-    secret = settings.client_secret.reveal() if settings.client_secret is not None else None
-    verifier = Verifier(keys=keys, algorithms=settings.algorithms, client_secret=secret)
+    verifier = _verifier(settings, keys)
     metadata: ProviderKeys | LateMetadata = keys
     if not isinstance(source, DiscoverySource):
         internal_url = settings.internal_url

@@ -5,68 +5,75 @@ then the planes; and the public listener last, when there is somebody to judge.
 """
 
 import contextlib
-import logging
+from collections.abc import Mapping
+from functools import partial
 
 import uvloop
 
 from sidecar import __version__, log, metrics
-from sidecar.app.control_plane import start_control_plane
-from sidecar.app.data_plane import build_data_plane
+from sidecar.app.control_plane import ControlPlane
+from sidecar.app.data_plane import DataPlane
+from sidecar.app.exposure import exposure
 from sidecar.app.listener import open_public
 from sidecar.app.memory import keep_freed_memory
 from sidecar.app.pod import run_pod
-from sidecar.app.process import background, drain, settle, stop_signal
-from sidecar.app.providers import open_providers
+from sidecar.app.process import background, drain, say_started, say_stopped, settle, stop_signal
+from sidecar.app.providers import Provider, open_providers, renewed
+from sidecar.app.reload import Reloader
 from sidecar.app.sockets import listening, private_socket
 from sidecar.app.state import open_state
-from sidecar.config.model import Config
-
-_logger = logging.getLogger(__name__)
+from sidecar.config.load import Loaded
 
 
-def run(config: Config) -> int:
+def run(loaded: Loaded) -> int:
     """Serve until SIGTERM or SIGINT; the exit code. Raises SidecarError when it cannot start."""
+    config = loaded.config
     log.configure(config.log.level, config.log.format, on_drop=metrics.log_lines_dropped.inc)
     metrics.build_info.labels(__version__).set(1)
     keep_freed_memory()  # before any worker is forked
-    return uvloop.run(_serve(config)) if config.workers == 1 else run_pod(config)
+    return uvloop.run(_serve(loaded)) if config.workers == 1 else run_pod(loaded)
 
 
-async def _serve(config: Config) -> int:
-    stopping = stop_signal()
+async def _serve(loaded: Loaded) -> int:
+    config, stopping = loaded.config, stop_signal()
     async with contextlib.AsyncExitStack() as stack:
         public = stack.enter_context(listening(config.listen, "listen", mode=config.listen_mode))
         ops = stack.enter_context(listening(config.ops.listen, "ops.listen"))
         relay = stack.enter_context(listening(config.control.relay_listen, "control.relay_listen"))
         state = await stack.enter_async_context(open_state(config))
         providers = await stack.enter_async_context(open_providers(config))
-        data = build_data_plane(config, state, providers, stack.enter_context(private_socket()))
+        control_socket = stack.enter_context(private_socket())
+        data = DataPlane(config, state, providers, control_socket=control_socket)
         stack.push_async_callback(data.aclose)
-        await start_control_plane(
+        control = ControlPlane(config, state, providers)
+        reloader = Reloader(loaded, apply=partial(_use, data, control, providers))
+        looks = exposure(config)
+        await control.serve(
             stack,
-            config,
-            state,
-            providers,
-            control=data.control_socket,
+            control=control_socket,
             ops=ops,
             relay=relay,
             joins=state.logins,
             gates={"serving": lambda: "draining" if data.plane.is_draining else None},
+            shown={"configuration": reloader.problem, **looks.shown},
             collectors=data.collectors,
         )
         background(stack, settle(state.feed.loaded))
-        state.start(data.gate.revoked, data.gate.key_changed)
+        state.start(data.revoked, data.key_changed)
         accepting = await open_public(data.plane, config, public)
-        log.event(
-            _logger,
-            logging.INFO,
-            "started",
-            version=__version__,
-            listen=str(config.listen),
-            # What has to be registered at the provider.
-            logout_url=f"{config.public_url or ''}{config.control.prefix}/backchannel-logout",
-        )
+        background(stack, reloader.run())
+        background(stack, looks.watch())
+        say_started(config)
         await stopping.wait()
         await drain(config.drain, data.plane, accepting)
-    log.event(_logger, logging.INFO, "stopped")
+    say_stopped()
     return 0
+
+
+def _use(data: DataPlane, control: ControlPlane, providers: Mapping[str, Provider], loaded: Loaded) -> None:
+    """Go by another configuration: first everything that can fail, then everything that changes."""
+    fresh = renewed(providers, loaded.config)
+    conduct = data.conduct(loaded.config, fresh)
+    control.use(fresh)
+    data.use(loaded.config, conduct)
+    log.set_level(loaded.config.log.level)

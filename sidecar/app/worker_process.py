@@ -6,15 +6,17 @@ control process. It fetches the providers' keys itself, and only where it has to
 
 import asyncio
 import contextlib
+import logging
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 
-from sidecar import clock, metrics
-from sidecar.app.data_plane import DataPlane, build_data_plane
+from sidecar import clock, log, metrics
+from sidecar.app.accepted import Accepted
+from sidecar.app.data_plane import DataPlane
 from sidecar.app.listener import open_public
-from sidecar.app.process import background, drain, first_of, lifeline_ends, settle, stop_signal
-from sidecar.app.providers import Provider, open_providers
+from sidecar.app.process import background, drain, first_of, hung_up, lifeline_ends, settle, stop_signal
+from sidecar.app.providers import Provider, open_providers, renewed
 from sidecar.app.state import State
 from sidecar.config.model import Config
 from sidecar.config.session_settings import TokenBinder
@@ -24,11 +26,21 @@ from sidecar.workers.remote import BorrowedFreshness, RemoteStore
 from sidecar.workers.tally import pack
 from sidecar.workers.uplink import Uplink
 
+_logger = logging.getLogger(__name__)
+
 OPEN_S = 2.0  # a restarted worker takes what has queued up when it has loaded; without a store it refuses in time
 
 
 async def serve_worker(
-    config: Config, *, slot: int, pid: int, public: socket.socket, control_path: str, hub_path: str, lifeline: int
+    config: Config,
+    *,
+    accepted: Accepted,
+    slot: int,
+    pid: int,
+    public: socket.socket,
+    control_path: str,
+    hub_path: str,
+    lifeline: int,
 ) -> int:
     """Serve until SIGTERM, SIGINT or the end of the lifeline; the exit code. Raises SidecarError."""
     stopping, over = stop_signal(), lifeline_ends(lifeline)
@@ -39,11 +51,12 @@ async def serve_worker(
         background(stack, uplink.run())  # ends after what asks through it
         stack.push_async_callback(state.aclose)
         providers = await stack.enter_async_context(_providers(config))
-        data = build_data_plane(config, state, providers, control_path)
+        data = DataPlane(config, state, providers, control_socket=control_path)
         stack.push_async_callback(data.aclose)
         uplink.handlers[Call.METRICS] = partial(_numbers, data)
         background(stack, settle(state.feed.loaded))
-        state.start(data.gate.revoked, data.gate.key_changed)
+        background(stack, _follow(hung_up(), accepted, partial(_use, data, providers), stopping))
+        state.start(data.revoked, data.key_changed)
         await first_of(state.feed.loaded, stopping, over, timeout_s=OPEN_S)
         accepting = await open_public(data.plane, config, public)
         serving.set()
@@ -66,11 +79,35 @@ def _state(config: Config, uplink: Uplink, serving: asyncio.Event) -> State:
 @contextlib.asynccontextmanager
 async def _providers(config: Config) -> AsyncIterator[Mapping[str, Provider]]:
     """Only browsers' tokens are verified here: the relay and the logout endpoint are in the control process."""
-    if not any(isinstance(binder, TokenBinder) for binder in config.session.bind):
+    if not verifies_tokens(config):
         yield {}
         return
     async with open_providers(config) as providers:
         yield providers
+
+
+async def _follow(
+    told: asyncio.Event, accepted: Accepted, use: Callable[[Config], None], stopping: asyncio.Event
+) -> None:
+    """Take over each configuration that the pod runs by. Who cannot is replaced by one that has it from the start."""
+    while True:
+        await told.wait()
+        told.clear()
+        try:
+            use((await asyncio.to_thread(accepted.take)).config)
+        except Exception:  # what the control process has found good a moment ago
+            _logger.exception("config_not_followed")
+            stopping.set()
+
+
+def _use(data: DataPlane, providers: Mapping[str, Provider], config: Config) -> None:
+    data.use(config, data.conduct(config, renewed(providers, config)))
+    log.set_level(config.log.level)
+
+
+def verifies_tokens(config: Config) -> bool:
+    """Whether workers have to verify tokens of browsers: only then have they keys of the providers."""
+    return any(isinstance(binder, TokenBinder) for binder in config.session.bind)
 
 
 async def _numbers(data: DataPlane, _payload: bytes) -> bytes:

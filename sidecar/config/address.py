@@ -265,6 +265,13 @@ def parse_trusted(value: object) -> Network | Literal["unix"]:
     return "unix" if value == "unix" else parse_network(value)
 
 
+def parse_ip(text: str) -> str:
+    """One address, without brackets, zone or port."""
+    if not (_is_ip(text, 4) or (_is_ip(text, 6) and "%" not in text)):
+        raise wrong("not an IP address", "an address such as 10.1.2.3")
+    return text
+
+
 # --- as types of settings ---
 
 
@@ -303,6 +310,7 @@ TrustedPeer = Annotated[
     _as_text,
     _described("A network, or unix", r"^([0-9A-Fa-f:.]+(/[0-9]{1,3})?|unix)$", "10.0.0.0/8", "unix"),
 ]
+IpAddress = Annotated[str, AfterValidator(parse_ip), _described("An IP address", r"^[0-9A-Fa-f:.]+$", "10.1.2.3")]
 _web = WithJsonSchema({"type": "string", "pattern": r"^https?://[^/?#@\s]+[^#\s]*$"})
 Issuer = Annotated[str, AfterValidator(_issuer), WithJsonSchema({"type": "string", "pattern": r"^https?://[^?#@\s]+$"})]
 Endpoint = Annotated[str, AfterValidator(_endpoint), _web]

@@ -10,7 +10,7 @@ stand in for broken ones are never returned: a Config exists only if there was n
 import copy
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydantic import ValidationError
 
@@ -42,6 +42,8 @@ class Loaded:
     config: Config
     warnings: tuple[Problem, ...]
     variables: tuple[str, ...]  # names only
+    text: str = field(repr=False)
+    files: tuple[str, ...]  # that it was read from: its own first, then those of its secrets
 
 
 def load(path: str) -> Config:
@@ -51,22 +53,26 @@ def load(path: str) -> Config:
 
 def load_all(path: str, environ: Mapping[str, str] = os.environ) -> Loaded:  # noqa: TID251 - config/ owns the environment
     """The same, with warnings and the variables that were used."""
-    document = read(path, read_file(path), environ)
-    config, faults = _validate(document, environ)
+    text = read_file(path)
+    document = read(path, text, environ)
+    files: set[str] = set()
+    config, faults = _validate(document, environ, files)
     problems = document.problems + [_placed(document, fault) for fault in faults]
     if config is None or problems:
         raise ConfigErrors(_sorted(problems))
     found = _sorted(_placed(document, fault) for fault in warnings(config))
-    return Loaded(config, tuple(found), tuple(sorted(document.variables)))
+    return Loaded(config, tuple(found), tuple(sorted(document.variables)), text, (path, *sorted(files)))
 
 
-def _validate(document: Document, environ: Mapping[str, str]) -> tuple[Config | None, list[Fault]]:
+def _validate(document: Document, environ: Mapping[str, str], files: set[str]) -> tuple[Config | None, list[Fault]]:
+    """`files` gets the names of the secrets' files."""
     value = copy.deepcopy(document.value) if document.problems else document.value
+    _name_pod(value, environ)
     faults: list[Fault] = []
     broken: set[Path] = set()
     for _ in range(_ROUNDS):
         try:
-            config = Config.model_validate(value, context={"environ": environ})
+            config = Config.model_validate(value, context={"environ": environ, "files": files})
         except ValidationError as error:
             if not isinstance(value, dict):
                 return None, explain(error, value)
@@ -75,6 +81,13 @@ def _validate(document: Document, environ: Mapping[str, str]) -> tuple[Config | 
         else:
             return config, faults + _without_echoes(contradictions(config), broken)
     return None, faults
+
+
+def _name_pod(value: object, environ: Mapping[str, str]) -> None:
+    """The pod's own address is known to the environment alone (the downward API of Kubernetes)."""
+    upstream = value.get("upstream") if isinstance(value, dict) else None
+    if isinstance(upstream, dict) and environ.get("POD_IP"):
+        upstream.setdefault("pod_ip", environ["POD_IP"])
 
 
 def _cut_out(error: ValidationError, value: dict[str, object], broken: set[Path]) -> list[Fault]:

@@ -22,6 +22,7 @@ from sidecar.config.process_settings import (
     LimitSettings,
     LogSettings,
     OpsSettings,
+    ReloadSettings,
     TlsSettings,
     UpstreamSettings,
 )
@@ -75,5 +76,7 @@ class Config(Settings):
     """The end of the process after SIGTERM."""
     limits: LimitSettings = Field(default_factory=LimitSettings)
     """Bounds for what a stranger can send."""
+    reload: ReloadSettings = Field(default_factory=ReloadSettings)
+    """What happens when this file changes while the sidecar runs."""
     log: LogSettings = Field(default_factory=LogSettings)
     """What is written to standard error."""

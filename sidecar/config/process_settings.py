@@ -3,6 +3,7 @@
 from typing import Annotated, Literal
 
 from sidecar.config.address import (
+    IpAddress,
     Listen,
     TcpAddress,
     Upstream,
@@ -58,6 +59,12 @@ class UpstreamSettings(Settings):
     other answers of unknown length may always pause."""
     tunnel_idle_timeout: Timeout | None = None
     """After how much silence a WebSocket is closed; default: never."""
+    pod_ip: IpAddress | None = None
+    """The pod's own address, to see whether the app answers there as well, past the sidecar; default: the environment
+    variable POD_IP, which the injection and the chart set. Where neither is there, nobody looks."""
+    exposed: Literal["warn", "accept"] = "warn"
+    """warn: look at the start and now and then, and say so when the app answers there. accept: do not look, because
+    something else keeps everybody away from the app's port, such as a NetworkPolicy that was seen to work."""
 
 
 class OpsSettings(Settings):
@@ -106,6 +113,13 @@ class LimitSettings(Settings):
     """Connections from browsers at one time."""
     connections_per_peer: Annotated[Count, sized(0, 1_000_000)] = 0
     """Connections of one address at one time; 0: no limit. Trusted proxies are exempt."""
+
+
+class ReloadSettings(Settings):
+    """A changed configuration file, while the process runs."""
+
+    poll: Annotated[Duration, between("1s", "1h")] | None = 10.0
+    """How often to look whether the file, or a file of its secrets, has changed. null: only on SIGHUP."""
 
 
 class LogSettings(Settings):

@@ -32,6 +32,15 @@ class RotatingSecret:
                 self._last = _SECRET.validate_python({"file": self._file})
         return self._last.reveal()
 
+    def __eq__(self, other: object) -> bool:
+        """The same file is the same secret, whatever is in it now."""
+        if not isinstance(other, RotatingSecret):
+            return False
+        return self._file == other._file and (self._file is not None or self._last == other._last)
+
+    def __hash__(self) -> int:
+        return hash(self._file)
+
     def __repr__(self) -> str:
         return "RotatingSecret(***)"
 

@@ -6,6 +6,7 @@ search for.
 """
 
 import errno
+import hmac
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,12 @@ class Secret:
     def __len__(self) -> int:
         return len(self._value)
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and hmac.compare_digest(self._value, other._value)
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
     def __repr__(self) -> str:
         return "Secret(***)"
 
@@ -68,11 +75,13 @@ def _not_inline(value: object) -> object:
 
 
 def _resolve(source: SecretSource, info: ValidationInfo) -> Secret:
-    environ: Mapping[str, str] = (info.context or {}).get("environ", {})
+    context = info.context or {}
+    environ: Mapping[str, str] = context.get("environ", {})
     form = "one of {file: PATH} or {env: NAME}"
     if source.file is not None and source.env is not None:
         raise wrong("a secret has one source, not both file and env", form, at="env")
     if source.file is not None:
+        context.get("files", set()).add(source.file)  # a reload has to look at it as well
         return Secret(_from_file(source.file))
     if source.env is not None:
         return Secret(_from_environment(source.env, environ))

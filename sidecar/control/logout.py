@@ -86,6 +86,10 @@ class LogoutEndpoint:
         self._seen = SeenTokens()
         self._lines = SparseLines()
 
+    def use(self, providers: Mapping[str, LogoutProvider]) -> None:
+        """Judge the tokens that come from now on by these rules; what was seen is not forgotten."""
+        self._providers = providers
+
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.method != "POST":  # section 2.5 (cases 4 and 5)
             return error_answer(405, "invalid_request", "use POST", allow="POST")

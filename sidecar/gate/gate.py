@@ -67,7 +67,7 @@ class Gate:
         self._control_prefix = control_prefix
         self._is_well = verdicts.is_well  # one look-up less for every request
         self._ordinary: set[bytes] = set()  # paths to which nothing but the default rule applies
-        self._epoch = 0  # how many revocations have changed the replica
+        self._epoch = 0  # how many revocations have changed the replica, and how often the rules were changed
 
     # -- requests ------------------------------------------------------------------------------------------------
 
@@ -214,6 +214,15 @@ class Gate:
         self._epoch += 1
         self._live.revoked(revocation)
         self._condemner.revoked(revocation)
+
+    def take_over(self, before: "Gate") -> None:
+        """Judge from now on in place of another one, and look again at all that it has let through (decision 026)."""
+        self._epoch = before.epoch + 1
+
+    @property
+    def epoch(self) -> int:
+        """A verdict of another epoch is looked at again when the response arrives."""
+        return self._epoch
 
     def tick(self) -> None:
         """Called a few times a second."""

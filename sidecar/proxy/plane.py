@@ -7,14 +7,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sidecar import clock, log
-from sidecar.gate.gate import Gate
 from sidecar.gate.live import LiveStreams
-from sidecar.proxy.access_log import AccessLog
 from sidecar.proxy.collect import Collector
+from sidecar.proxy.conduct import Conduct
 from sidecar.proxy.connections import Connection, Connections
 from sidecar.proxy.ending import Ending
 from sidecar.proxy.exchange import Exchange
-from sidecar.proxy.limits import CUT_GRACE, TICK, Limits
+from sidecar.proxy.limits import CUT_GRACE, TICK
 from sidecar.proxy.logged import LoggedExchange
 from sidecar.proxy.pool import Pool
 from sidecar.proxy.stats import Stats
@@ -34,45 +33,51 @@ class Plane:
     def __init__(
         self,
         *,
-        gate: Gate,
+        conduct: Conduct,
         app: Pool,
         control: Pool,
         live: LiveStreams,
         stats: Stats,
-        limits: Limits,
-        response_timeout: float,
-        tunnel_idle_timeout: float | None = None,
-        stall_timeout: float | None = None,
-        access_log: AccessLog | None = None,
-        creates_trace: bool = False,
-        dropped_trailers: frozenset[bytes] = frozenset(),
         collector: Collector | None = None,
     ) -> None:
-        self.gate = gate
+        self._take(conduct)
         self.app = app
         self.control = control
         self.live = live
         self.stats = stats
-        self.limits = limits
-        self.response_timeout = response_timeout
-        self.tunnel_idle_timeout = tunnel_idle_timeout
-        self.stall_timeout = stall_timeout
-        self.creates_trace = creates_trace
-        self.dropped_trailers = dropped_trailers  # folded names of fields that carry credentials
         self.collector = collector or Collector()
         self.abandoned: set[Ending] = set()  # logins that go on without their clients
-        # Chosen once: an exchange that counts costs, and one that does not must not ask.
-        self.new_exchange: Callable[[Downstream, Plane, RequestHead], Exchange] = (
-            Exchange if access_log is None else partial(LoggedExchange, access_log=access_log)
-        )
+        limits = conduct.limits
         self.connections = Connections(most=limits.connections, most_a_peer=limits.connections_per_peer)
         self.is_draining = False  # answers say `Connection: close`
         self.is_closing = False  # idle connections are closed
         self.now = clock.boot()  # as of the last tick: good enough for time-outs, and free
         self._tasks: set[asyncio.Task[None]] = set()
         stats.connections = self.connections.__len__
-        stats.pool = lambda: app.counts
+        stats.pool = lambda: app.counts  # never another one: `upstream.url` needs a restart
         stats.buffered = self._buffered
+
+    def _take(self, conduct: Conduct) -> None:
+        # Attributes of the plane, not of the conduct: a request that looks at five of them must not pay for it.
+        self.gate = conduct.gate
+        self.limits = conduct.limits
+        self.response_timeout = conduct.response_timeout
+        self.tunnel_idle_timeout = conduct.tunnel_idle_timeout
+        self.stall_timeout = conduct.stall_timeout
+        self.creates_trace = conduct.creates_trace
+        self.dropped_trailers = conduct.dropped_trailers
+        # Chosen once: an exchange that counts costs, and one that does not must not ask.
+        self.new_exchange: Callable[[Downstream, Plane, RequestHead], Exchange] = (
+            Exchange if conduct.access_log is None else partial(LoggedExchange, access_log=conduct.access_log)
+        )
+
+    def use(self, conduct: Conduct) -> None:
+        """Go by this from now on: whatever is judged, looked at again or waited for after this call.
+
+        A request that was allowed before keeps its verdict, and its answer is looked at by the new gate.
+        """
+        conduct.gate.take_over(self.gate)
+        self._take(conduct)
 
     def start(self) -> None:
         """Begin to look at time-outs."""

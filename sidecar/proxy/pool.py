@@ -40,31 +40,37 @@ class Address:
         return f"{host}:{self.port}".encode()
 
 
+@dataclass(frozen=True, slots=True)
+class PoolTerms:
+    """How one pool of connections to the app behaves; times in seconds."""
+
+    head_bytes: int
+    connect_timeout: float = 5.0
+    keepalive: float = 1.5
+    max_connections: int = 512
+    queue_timeout: float = 5.0
+
+
 class Pool:
     """The connections to one upstream."""
 
-    def __init__(
-        self,
-        address: Address,
-        *,
-        head_bytes: int,
-        connect_timeout: float = 5.0,
-        keepalive: float = 1.5,
-        max_connections: int = 512,
-        queue_timeout: float = 5.0,
-    ) -> None:
+    def __init__(self, address: Address, terms: PoolTerms) -> None:
         self.address = address
         self._is_literal = _is_literal(address.host)
-        self._head_bytes = head_bytes
-        self._connect_timeout = connect_timeout
-        self._keepalive = keepalive
-        self._max = max_connections
-        self._queue_timeout = queue_timeout
+        self.use(terms)
         self._idle: list[Upstream] = []
         self._all: set[Upstream] = set()
         self._apart: set[Upstream] = set()  # tunnels, event streams, pinned to a client
         self._opening = 0
         self._waiting: collections.deque[asyncio.Future[Upstream | None]] = collections.deque()
+
+    def use(self, terms: PoolTerms) -> None:
+        """For every connection that is asked for or given back from now on."""
+        self._head_bytes = terms.head_bytes
+        self._connect_timeout = terms.connect_timeout
+        self._keepalive = terms.keepalive
+        self._max = terms.max_connections
+        self._queue_timeout = terms.queue_timeout
 
     @property
     def buffered(self) -> int:

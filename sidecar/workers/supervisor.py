@@ -24,7 +24,8 @@ FAULT: Final = 70  # EX_SOFTWARE: a defect of ours
 FIRST_DELAY_S: Final = 0.1
 LONGEST_DELAY_S: Final = 5.0
 WELL_S: Final = 10.0  # who lived this long is not counted as dying again and again
-_SIGNALS: Final = frozenset((signal.SIGCHLD, signal.SIGTERM, signal.SIGINT))
+_TOLD: Final = frozenset((signal.SIGHUP, signal.SIGUSR1))  # about the configuration
+_SIGNALS: Final = frozenset((signal.SIGCHLD, signal.SIGTERM, signal.SIGINT)) | _TOLD
 
 logger = logging.getLogger(__name__)
 
@@ -82,15 +83,26 @@ def restart_delay(early_deaths: int) -> float:
 
 
 class Supervisor:
-    """Runs the pod. `on_stop`: the supervisor's own sockets have to be closed, or clients would queue on them."""
+    """Runs the pod. `on_stop`: the supervisor's own sockets have to be closed, or clients would queue on them.
+
+    SIGHUP asks for a look at the configuration: that is the control process's business. With SIGUSR1 it says that there
+    is another one: `on_accepted` takes it over for whoever is started later, and the workers are told (SIGHUP).
+    """
 
     def __init__(
-        self, *, control: Body, workers: Sequence[Body], deadline_s: float, on_stop: Callable[[], None]
+        self,
+        *,
+        control: Body,
+        workers: Sequence[Body],
+        deadline_s: float,
+        on_stop: Callable[[], None],
+        on_accepted: Callable[[], None],
     ) -> None:
         self._control = Child("control", control)
         self._workers = [Child(f"worker {slot}", body) for slot, body in enumerate(workers)]
         self._deadline_s = deadline_s
         self._on_stop = on_stop
+        self._on_accepted = on_accepted
         self._deadline: float | None = None  # None: it is not to end
         self._is_hard = False  # SIGKILL has been sent; nothing is left but to collect
         self._code = 0
@@ -101,8 +113,8 @@ class Supervisor:
         while not self._is_over():
             self._start_due()
             info = signal.sigtimedwait(_SIGNALS, self._patience())
-            if info is not None and info.si_signo != signal.SIGCHLD:
-                self._told_to_end()
+            if info is not None:
+                self._told(signal.Signals(info.si_signo))
             self._reap()
             if self._deadline is not None:
                 self._come_to_an_end(self._deadline)
@@ -153,7 +165,8 @@ class Supervisor:
         try:
             for other in self._children:
                 other.cut()  # a lifeline ends with its last holder, and that is to be the supervisor
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            # What is said about the configuration waits until somebody listens: it would end the process.
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS - _TOLD)
             _report(child)
             code = child.body(lifeline, {each.pid: each.pidfd for each in self._workers if each.pid is not None})
         except SidecarError as error:
@@ -164,6 +177,21 @@ class Supervisor:
         finally:
             logging.shutdown()
             os._exit(code)
+
+    # What it is told
+
+    def _told(self, number: signal.Signals) -> None:
+        match number:
+            case signal.SIGTERM | signal.SIGINT:
+                self._told_to_end()
+            case signal.SIGHUP:
+                self._control.signal(signal.SIGHUP)
+            case signal.SIGUSR1:
+                self._on_accepted()
+                for worker in self._workers:
+                    worker.signal(signal.SIGHUP)
+            case _:  # somebody has died: `_reap` finds out who
+                pass
 
     # Ending
 

@@ -40,10 +40,11 @@ from sidecar.gate.live import LiveStreams
 from sidecar.gate.second_look import SecondLook
 from sidecar.gate.verdicts import Verdicts
 from sidecar.http1.forwarded import peer_of
+from sidecar.proxy.conduct import Conduct
 from sidecar.proxy.downstream import listener
 from sidecar.proxy.limits import Limits
 from sidecar.proxy.plane import Plane
-from sidecar.proxy.pool import Address, Pool
+from sidecar.proxy.pool import Address, Pool, PoolTerms
 from sidecar.proxy.stats import Stats
 from sidecar.proxy.tunnel import Tunnel
 from sidecar.stores.feed import Feed
@@ -163,15 +164,16 @@ class Stage:
         unix.bind(control_path)
         self._control = Listener(unix)
         host, port = self._app.sock.getsockname()
-        self.pool = Pool(Address(host=host, port=port), head_bytes=limits.head_bytes, **{"keepalive": 30.0} | pool)
+        terms = PoolTerms(head_bytes=limits.head_bytes, **{"keepalive": 30.0} | pool)
+        self.pool = Pool(Address(host=host, port=port), terms)
+        collector = {"collector": plane.pop("collector")} if "collector" in plane else {}
         self.plane = Plane(
-            gate=self.gate,
+            conduct=Conduct(gate=self.gate, limits=limits, **{"response_timeout": 30.0} | plane),
             app=self.pool,
-            control=Pool(Address(path=control_path), head_bytes=limits.head_bytes, keepalive=30.0),
+            control=Pool(Address(path=control_path), PoolTerms(head_bytes=limits.head_bytes, keepalive=30.0)),
             live=self.live,
             stats=self.stats,
-            limits=limits,
-            **{"response_timeout": 30.0} | plane,
+            **collector,
         )
         self._networks = [ipaddress.ip_network(network) for network in trusted]
         self._clients: list[Wire] = []

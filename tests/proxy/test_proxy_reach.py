@@ -15,7 +15,7 @@ from wire import Wire, ask, message, ok, seen, until
 
 from sidecar import clock
 from sidecar.proxy.errors import UpstreamError
-from sidecar.proxy.pool import Address, Pool
+from sidecar.proxy.pool import Address, Pool, PoolTerms
 
 NOBODY = "127.0.0.2"  # no app listens there
 
@@ -40,7 +40,7 @@ def resolve(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> list[str]:
 
 def reach(stage: Stage, tls: ssl.SSLContext | None = None, host: str = "app.internal", **settings: Any) -> Pool:
     """The stage's app under another address."""
-    pool = Pool(Address(host=host, port=stage.pool.address.port, tls=tls), head_bytes=65536, **settings)
+    pool = Pool(Address(host=host, port=stage.pool.address.port, tls=tls), PoolTerms(head_bytes=65536, **settings))
     stage.plane.app = stage.pool = pool
     return pool
 
@@ -150,7 +150,9 @@ class TlsApp:
 
 
 async def tls_stage(stage: Stage, app: TlsApp, trusts: ssl.SSLContext, host: str) -> None:
-    stage.plane.app = stage.pool = Pool(Address(host=host, port=await app.start(), tls=trusts), head_bytes=65536)
+    stage.plane.app = stage.pool = Pool(
+        Address(host=host, port=await app.start(), tls=trusts), PoolTerms(head_bytes=65536)
+    )
 
 
 async def test_an_https_app_with_the_right_certificate_is_asked_over_one_kept_connection(stage: Stage, tmp_path: Path):

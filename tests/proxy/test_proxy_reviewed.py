@@ -27,7 +27,7 @@ from sidecar.gate.judgement import Judgement
 from sidecar.http1.request import parse_request
 from sidecar.proxy.errors import UpstreamError
 from sidecar.proxy.limits import MAX_INFORMATIONAL, Limits
-from sidecar.proxy.pool import Address, Pool
+from sidecar.proxy.pool import Address, Pool, PoolTerms
 from sidecar.proxy.upstream import Upstream
 from sidecar.stores.sqlite import SqliteStore
 
@@ -138,7 +138,9 @@ async def https_app(stage: Stage, folder: Path, answer: Callable[[], bytes]) -> 
     authority = Authority(folder)
     app = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=server(authority.issue(folder)))
     port = app.sockets[0].getsockname()[1]
-    stage.plane.app = stage.pool = Pool(Address(host="127.0.0.1", port=port, tls=authority.client()), head_bytes=65536)
+    stage.plane.app = stage.pool = Pool(
+        Address(host="127.0.0.1", port=port, tls=authority.client()), PoolTerms(head_bytes=65536)
+    )
     yield
     app.close()
 
@@ -204,7 +206,7 @@ async def test_an_https_app_that_ends_its_answer_with_the_connection_has_answere
 async def test_who_waits_for_an_attempt_that_fails_makes_the_next_one_at_once():
     with socket.create_server(("127.0.0.1", 0)) as silent:  # connects, and never shakes hands
         address = Address(host="127.0.0.1", port=silent.getsockname()[1], tls=ssl.create_default_context())
-        pool = Pool(address, head_bytes=1024, connect_timeout=0.1, max_connections=1, queue_timeout=1.0)
+        pool = Pool(address, PoolTerms(head_bytes=1024, connect_timeout=0.1, max_connections=1, queue_timeout=1.0))
         said = await asyncio.gather(pool.open(), pool.open(), return_exceptions=True)
     assert [error.reason for error in said if isinstance(error, UpstreamError)] == ["upstream_connect_timeout"] * 2
 
@@ -212,7 +214,7 @@ async def test_who_waits_for_an_attempt_that_fails_makes_the_next_one_at_once():
 async def test_who_waits_for_an_attempt_that_nobody_wants_any_more_makes_the_next_one_at_once():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = Address(host="127.0.0.1", port=silent.getsockname()[1], tls=ssl.create_default_context())
-        pool = Pool(address, head_bytes=1024, max_connections=1, queue_timeout=1.0)
+        pool = Pool(address, PoolTerms(head_bytes=1024, max_connections=1, queue_timeout=1.0))
         first, second = asyncio.create_task(pool.open()), asyncio.create_task(pool.open())
         await until(lambda: pool.counts[2] == 1)
         first.cancel()
@@ -236,7 +238,7 @@ async def full_pool() -> AsyncIterator[tuple[Pool, Upstream]]:
     """A pool with room for one connection, and that connection, in use."""
     with socket.create_server(("127.0.0.1", 0)) as app:
         address = Address(host="127.0.0.1", port=app.getsockname()[1])
-        pool = Pool(address, head_bytes=1024, max_connections=1, queue_timeout=0.5)
+        pool = Pool(address, PoolTerms(head_bytes=1024, max_connections=1, queue_timeout=0.5))
         yield pool, await pool.open()
         pool.close()
 

@@ -32,6 +32,11 @@ def child(name):
         signal.signal(signal.SIGTERM, lambda number, frame: note(name=name, got="SIGTERM"))
         note(name=name, pid=os.getpid(), living=sorted(living))
         how = behaviour.get(name, "serve")
+        while how == "listens late" and not os.path.exists(folder + "/listen"):
+            time.sleep(0.005)
+        signal.signal(signal.SIGHUP, lambda number, frame: note(name=name, got="SIGHUP"))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGHUP,))
+        note(name=name, listens=True)
         if how == "cannot start":
             raise SidecarError("cannot_listen", "the port is taken")
         if how == "fault":
@@ -53,7 +58,11 @@ def read():
 workers = [child(f"worker {slot}") for slot in range(2)]
 deadline = behaviour.get("deadline", 5.0)
 stop = lambda: note(name="supervisor", got="stop")
-sys.exit(Supervisor(control=child("control"), workers=workers, deadline_s=deadline, on_stop=stop).run())
+accepted = lambda: note(name="supervisor", got="accepted")
+supervisor = Supervisor(
+    control=child("control"), workers=workers, deadline_s=deadline, on_stop=stop, on_accepted=accepted
+)
+sys.exit(supervisor.run())
 """
 
 
@@ -83,6 +92,12 @@ class Pod:
 
     def wait_for_all(self) -> None:
         self.wait_for(lambda: all(map(self.starts, ("control", "worker 0", "worker 1"))))
+
+    def listening(self) -> int:
+        return sum("listens" in line for line in self.lines())
+
+    def heard(self, word: str) -> list[str]:
+        return [line["name"] for line in self.lines() if line.get("got") == word]
 
     def end(self) -> tuple[int, str]:
         _, said = self.process.communicate(timeout=10)
@@ -171,3 +186,37 @@ def test_lifelines_end_with_the_supervisor(start: Callable[..., Pod]) -> None:
     pod.process.kill()
     ends = {"control", "worker 0"}
     pod.wait_for(lambda: {line["name"] for line in pod.lines() if line.get("got") == "end of lifeline"} == ends)
+
+
+# About the configuration
+
+
+def test_who_asks_for_a_look_at_the_configuration_asks_the_control_process(start: Callable[..., Pod]) -> None:
+    pod = start()
+    pod.wait_for(lambda: pod.listening() == 3)
+    pod.process.send_signal(signal.SIGHUP)
+    pod.wait_for(lambda: pod.heard("SIGHUP"))
+    pod.process.send_signal(signal.SIGUSR1)  # a second thing that it is told, so that the first is over
+    pod.wait_for(lambda: pod.heard("accepted"))
+    assert pod.heard("SIGHUP")[0] == "control"
+    assert pod.heard("SIGHUP").count("control") == 1
+
+
+def test_another_configuration_is_taken_over_before_the_workers_hear_of_it(start: Callable[..., Pod]) -> None:
+    pod = start()
+    pod.wait_for(lambda: pod.listening() == 3)
+    pod.process.send_signal(signal.SIGUSR1)
+    pod.wait_for(lambda: len(pod.heard("SIGHUP")) == 2)
+    assert sorted(pod.heard("SIGHUP")) == ["worker 0", "worker 1"]
+    words = [line["got"] for line in pod.lines() if line.get("got") in {"accepted", "SIGHUP"}]
+    assert words == ["accepted", "SIGHUP", "SIGHUP"]
+
+
+def test_who_does_not_listen_yet_hears_of_it_as_soon_as_it_does(start: Callable[..., Pod]) -> None:
+    pod = start(worker_1="listens late")
+    pod.wait_for(lambda: pod.listening() == 2 and pod.starts("worker 1"))
+    pod.process.send_signal(signal.SIGUSR1)
+    pod.wait_for(lambda: pod.heard("SIGHUP") == ["worker 0"])
+    (pod.notes.parent / "listen").touch()
+    pod.wait_for(lambda: pod.heard("SIGHUP") == ["worker 0", "worker 1"])
+    assert len(pod.starts("worker 1")) == 1  # it did not die of it

@@ -1,0 +1,144 @@
+"""Which changes of a configuration a running process takes over: every key is sorted, and none by accident."""
+
+from collections.abc import Callable, Iterator
+from typing import get_args
+
+import pytest
+from pydantic import BaseModel
+
+from sidecar.config.load import load_all
+from sidecar.config.model import Config
+from sidecar.config.reload import RELOADED, changes, named, needs_restart
+from sidecar.config.settings import Settings
+
+Write = Callable[[str], str]
+
+BASE = """\
+upstream: {url: "http://127.0.0.1:8080"}
+providers:
+  - {issuer: "https://idp.example.com", client_id: app}
+session: {bind: [{from: token, cookie: id_token}]}
+"""
+
+
+def changed(write: Write, old: str, new: str) -> tuple[list[str], list[str]]:
+    """What is taken over, and what needs a restart."""
+    found = changes(load_all(write(old), {}).config, load_all(write(new), {}).config)
+    return named([path for path in found if not needs_restart(path)]), named(list(filter(needs_restart, found)))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "keys"),
+    [
+        ("", "enforcement: {action: strip}", ["enforcement.action"]),
+        ("", "enforcement: {action: redirect, login_url: /in}", ["enforcement.action", "enforcement.login_url"]),
+        ("", "enforcement: {routes: [{path: /a/*, action: allow}]}", ["enforcement.routes"]),
+        (
+            "enforcement: {routes: [{path: /a/*, action: allow}]}",
+            "enforcement: {routes: [{path: /b/*, action: allow}]}",
+            ["enforcement.routes[0].path"],
+        ),
+        ("", "logout: {app_paths: [/out]}", ["logout.app_paths"]),
+        ("", "store: {on_stale: fail_open}", ["store.on_stale"]),
+        ("", "limits: {head_timeout: 3s, body_bytes: 9}", ["limits.head_timeout", "limits.body_bytes"]),
+        ("", "log: {level: debug, access: true}", ["log.level", "log.access"]),
+    ],
+)
+def test_what_is_taken_over(write: Write, old: str, new: str, keys: list[str]) -> None:
+    assert changed(write, BASE + old, BASE + new) == (keys, [])
+
+
+@pytest.mark.parametrize(
+    ("new", "keys"),
+    [
+        ("listen: 127.0.0.1:1", ["listen"]),
+        ("workers: 2", ["workers"]),
+        ("trusted_proxies: [10.0.0.0/8]", ["trusted_proxies"]),
+        ("trusted_proxies: [127.0.0.0/8, '::1/128', 10.0.0.0/8]", ["trusted_proxies"]),
+        ("store: {fresh: 1s}", ["store.fresh"]),
+        ("store: {url: 'sqlite://'}", ["store.url"]),
+        ("store: {secret: {env: KEY}}", ["store.secret"]),
+        ("control: {prefix: /_other}", ["control.prefix"]),
+        ("drain: {delay: 1s}", ["drain.delay"]),
+        ("limits: {connections: 5}", ["limits.connections"]),
+        ("log: {format: text}", ["log.format"]),
+        ("reload: {poll: null}", ["reload.poll"]),
+    ],
+)
+def test_what_needs_a_restart(write: Write, new: str, keys: list[str]) -> None:
+    found = changes(
+        load_all(write(BASE), {}).config, load_all(write(BASE + new), {"KEY": "sixteen bytes or more"}).config
+    )
+    assert named(found) == keys
+    assert all(map(needs_restart, found))
+
+
+@pytest.mark.parametrize(
+    ("new", "reloaded", "restarted"),
+    [
+        ("client_id: [app, other]", ["providers[0].client_id"], []),
+        ("client_id: app, algorithms: [ES256]", ["providers[0].algorithms"], []),
+        ("client_id: app, logout_token: {leeway: 5s}", ["providers[0].logout_token.leeway"], []),
+        ("client_id: app, jwks_uri: 'https://idp.example.com/keys'", [], ["providers[0].jwks_uri"]),
+        ("client_id: app, name: idp", [], ["providers[0].name"]),
+    ],
+)
+def test_the_rules_of_a_provider_are_taken_over_and_its_place_is_not(
+    write: Write, new: str, reloaded: list[str], restarted: list[str]
+) -> None:
+    text = BASE.replace("client_id: app", new)
+    assert changed(write, BASE, text) == (reloaded, restarted)
+
+
+def test_another_provider_needs_a_restart(write: Write) -> None:
+    more = BASE.replace("session:", "  - {issuer: 'https://other.example.com', client_id: app}\nsession:")
+    assert changed(write, BASE, more) == ([], ["providers"])
+    other = BASE.replace("https://idp.", "https://new.")
+    assert changed(write, BASE, other) == ([], ["providers[0].issuer"])
+
+
+def test_a_secret_is_what_its_file_holds_and_a_password_is_its_file(write: Write, tmp_path) -> None:
+    (tmp_path / "key").write_text("sixteen bytes or more")
+    text = BASE + f"store: {{url: 'redis://h', secret: {{file: {tmp_path}/key}}, password: {{file: {tmp_path}/key}}}}"
+    before = load_all(write(text), {})
+    assert before.files == (str(tmp_path / "config.yaml"), str(tmp_path / "key"))
+    assert changes(before.config, load_all(write(text), {}).config) == []
+    (tmp_path / "key").write_text("sixteen other bytes or more")
+    assert named(changes(before.config, load_all(write(text), {}).config)) == ["store.secret"]
+
+
+def test_the_same_file_changes_nothing(write: Write) -> None:
+    everything = BASE + "trusted_proxies: [10.0.0.0/8]\nstore: {url: 'redis://h/1', password: {env: P}}\n"
+    first, second = (load_all(write(everything), {"P": "x"}).config for _ in range(2))
+    assert changes(first, second) == []
+
+
+# What the list names exists: a key that was renamed would need a restart from then on, and nobody would notice.
+
+
+def keys(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for name, info in model.model_fields.items():
+        yield (*path, name)
+        for inner in models(info.annotation):
+            yield from keys(inner, (*path, name))
+
+
+def models(annotation: object) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, Settings):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from models(inner)
+
+
+def test_every_key_that_is_taken_over_exists() -> None:
+    assert set(keys(Config)) >= RELOADED
+
+
+def test_the_operations_page_sorts_the_same_keys() -> None:
+    from pathlib import Path
+
+    page = (Path(__file__).parents[2] / "docs/operations.md").read_text()
+    section = page.partition("## Reload\n")[2].partition("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| `")]
+    told = {tuple(word.replace("[]", "").split(".")) for line in rows for word in line.split("`")[1::2]}
+    assert told == RELOADED
