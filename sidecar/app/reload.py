@@ -45,15 +45,12 @@ class Refused(SidecarError):
 class Reloader:
     """Looks at the file that the process was started with. Make it inside the running loop, which hears SIGHUP then."""
 
-    def __init__(
-        self, running: Loaded, *, apply: Apply, unfit: Unfit = lambda _old, _new: (), settle_s: float = SETTLE_S
-    ) -> None:
+    def __init__(self, running: Loaded, *, apply: Apply, unfit: Unfit = lambda _old, _new: ()) -> None:
         """`apply` changes the process at one stroke, or raises and has changed nothing. `unfit` names changed settings
         that need a restart here and not everywhere."""
         self.running = running
         self._apply = apply
         self._unfit = unfit
-        self._settle_s = settle_s
         self._seen: bytes | None = None  # of the files when they were last found good
         self._refusal: tuple[str, str] | None = None
         self._told = hung_up()
@@ -79,7 +76,7 @@ class Reloader:
         if seen == self._seen and self._refusal is None and not is_told:
             return
         if not is_told:
-            await asyncio.sleep(self._settle_s)
+            await asyncio.sleep(SETTLE_S)
             if await self._fingerprint() != seen:
                 return  # it is being written; the next look will find it complete
         try:

@@ -26,7 +26,7 @@ Answer = tuple[int, str | None]  # status, and the sidecar's reason
 
 
 class App(ThreadingHTTPServer):
-    """Answers everything with 200. While `hold` is set, it lets requests wait."""
+    """Answers everything with 200. Unless it is `free`, requests wait, and answers to /stream stop after their head."""
 
     daemon_threads = True
     request_queue_size = 512
@@ -43,13 +43,18 @@ class _Page(BaseHTTPRequestHandler):
     server: App
 
     def do_GET(self) -> None:
-        if not self.server.free.is_set():
-            self.server.waiting += 1
-            self.server.free.wait(10)
+        if self.path != "/stream":
+            self._wait()
         self.send_response(200)
         self.send_header("Content-Length", "2")
         self.end_headers()
+        self._wait()
         self.wfile.write(b"ok")
+
+    def _wait(self) -> None:
+        if not self.server.free.is_set():
+            self.server.waiting += 1
+            self.server.free.wait(10)
 
     def log_message(self, *args: Any) -> None:  # type: ignore[override]
         """Silence."""
@@ -74,6 +79,11 @@ class Visit:
             return self.get()
         except (http.client.HTTPException, OSError):
             return None
+
+    def begin(self, path: str) -> http.client.HTTPResponse:
+        """The head of an answer whose body is on its way."""
+        self._http.request("GET", path, headers={"Cookie": self._cookie, "Accept": "application/json"})
+        return self._http.getresponse()
 
     def close(self) -> None:
         self._http.close()
