@@ -140,7 +140,8 @@ config_differs = Gauge(
 )
 upstream_exposed = Gauge(
     "upstream_exposed",
-    "1 while the app answers at the address of the pod, past the sidecar.",
+    "1 while the app answers at the address of the pod, past the sidecar; whether the operator has accepted that.",
+    ("accepted",),
     namespace=PREFIX,
     registry=registry,
 )

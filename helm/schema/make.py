@@ -1,8 +1,9 @@
-"""Writes the chart's values.schema.json: the sidecar's own schema, put where the chart has its `config`.
+"""Writes what the chart knows of the sidecar's configuration: values.schema.json and files/reloaded.yaml.
 
-So a typo in the configuration fails at `helm install`. The result keeps to draft 7 and to the document itself, because
-helm's validator knows no newer draft and fetches nothing. Definitions are at the root, where their pointers lead.
-Run it with `make chart-schema`; a test says when that was forgotten.
+The schema is the sidecar's own, put where the chart has its `config`. So a typo in the configuration fails at
+`helm install`. It keeps to draft 7 and to the document itself, because helm's validator knows no newer draft and
+fetches nothing. Definitions are at the root, where their pointers lead. Run it with `make chart-schema`; a test says
+when that was forgotten.
 """
 
 import json
@@ -11,10 +12,12 @@ from typing import Any
 
 import yaml
 
+from sidecar.config.reload import RELOADED
 from sidecar.config.schema import json_schema
 
 HERE = Path(__file__).parent
 TARGET = HERE.parent / "logout-sidecar/values.schema.json"
+RELOADED_TARGET = HERE.parent / "logout-sidecar/files/reloaded.yaml"
 
 Schema = dict[str, Any]
 
@@ -64,5 +67,12 @@ def _by_discriminator(discriminator: Schema) -> Schema:
     }
 
 
+def reloaded() -> str:
+    """The keys that a running sidecar takes over: the templates leave them out of the hash that rolls pods out."""
+    lines = "".join(f"- [{', '.join(keys)}]\n" for keys in sorted(RELOADED))
+    return f"# Settings that need no restart. Written by `make chart-schema`.\n{lines}"
+
+
 if __name__ == "__main__":
     TARGET.write_text(json.dumps(values_schema(), indent=1) + "\n", encoding="utf-8")
+    RELOADED_TARGET.write_text(reloaded(), encoding="utf-8")

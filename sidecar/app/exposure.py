@@ -19,13 +19,15 @@ _logger = logging.getLogger(__name__)
 
 EVERY_S: Final = 60.0  # an app may start after us, and listen elsewhere after its next restart
 _CONNECT_S: Final = 1.0
+_HINT: Final = "keep everybody away from this port with a NetworkPolicy, then set upstream.exposed: accept"
 
 
 class Exposure:
     """Looks at one place; None: nobody could tell anything by it."""
 
-    def __init__(self, place: TcpAddress | None) -> None:
+    def __init__(self, place: TcpAddress | None, *, is_accepted: bool) -> None:
         self._place = place
+        self._is_accepted = is_accepted
         self._is_exposed: bool | None = None
 
     @property
@@ -34,8 +36,9 @@ class Exposure:
         return {} if self._place is None else {"exposure": self.problem}
 
     def problem(self) -> str | None:
-        """None when the app does not answer there, or was not asked yet."""
-        return f"the app also answers at {self._place}, past the sidecar" if self._is_exposed else None
+        """None when the app does not answer there, was not asked yet, or when that is accepted."""
+        is_problem = self._is_exposed and not self._is_accepted
+        return f"the app also answers at {self._place}, past the sidecar" if is_problem else None
 
     async def watch(self, every: float = EVERY_S) -> None:
         """Look now and then, until cancelled; say so when it has changed."""
@@ -47,10 +50,12 @@ class Exposure:
             await asyncio.sleep(every)
 
     def _tell(self) -> None:
-        metrics.upstream_exposed.set(bool(self._is_exposed))
-        if self._is_exposed:
-            hint = "keep everybody away from this port with a NetworkPolicy, then set upstream.exposed: accept"
-            log.event(_logger, logging.WARNING, "upstream_exposed", address=str(self._place), hint=hint)
+        accepted = str(self._is_accepted).lower()
+        metrics.upstream_exposed.labels(accepted).set(bool(self._is_exposed))
+        if self._is_exposed and not self._is_accepted:
+            log.event(_logger, logging.WARNING, "upstream_exposed", address=str(self._place), hint=_HINT)
+        elif self._is_exposed:
+            log.event(_logger, logging.INFO, "upstream_exposed", address=str(self._place), accepted=True)
         else:
             log.event(_logger, logging.INFO, "upstream_not_exposed", address=str(self._place))
 
@@ -69,16 +74,14 @@ async def _answers(place: TcpAddress) -> bool:
 
 def exposure(config: Config) -> Exposure:
     """What there is to look at, if anything."""
-    return Exposure(_place(config))
+    return Exposure(_place(config), is_accepted=config.upstream.exposed == "accept")
 
 
 def _place(config: Config) -> TcpAddress | None:
     upstream = config.upstream
     app, pod_ip = upstream.url.address, upstream.pod_ip
-    if upstream.exposed == "accept" or pod_ip is None:
-        return None
-    if not isinstance(app, TcpAddress) or not is_loopback(app.host):
-        return None  # another pod's, or a Unix socket
+    if pod_ip is None or not isinstance(app, TcpAddress) or not is_loopback(app.host):
+        return None  # nobody knows the address; or a Unix socket, or the app of another pod
     if any(_is_ours(each, app.port) for each in (config.listen, config.ops.listen)):
         return None  # it is we who would answer
     return TcpAddress(pod_ip, app.port)

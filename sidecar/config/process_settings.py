@@ -63,8 +63,8 @@ class UpstreamSettings(Settings):
     """The pod's own address, to see whether the app answers there as well, past the sidecar; default: the environment
     variable POD_IP, which the injection and the chart set. Where neither is there, nobody looks."""
     exposed: Literal["warn", "accept"] = "warn"
-    """warn: look at the start and now and then, and say so when the app answers there. accept: do not look, because
-    something else keeps everybody away from the app's port, such as a NetworkPolicy that was seen to work."""
+    """warn: it is a warning, and an alert, when the app answers there. accept: something else keeps everybody away from
+    the app's port, such as a NetworkPolicy that was seen to work."""
 
 
 class OpsSettings(Settings):

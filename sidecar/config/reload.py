@@ -4,8 +4,11 @@ What is named in `RELOADED` is taken over. Everything else needs a restart, what
 quietly not taken over would be worse than one restart too many (decision 026).
 """
 
+import json
 from collections.abc import Iterator
 from typing import Final, TypeGuard
+
+import yaml
 
 from sidecar.config.model import Config
 from sidecar.config.problem import Path, format_path
@@ -60,6 +63,24 @@ def needs_restart(changed: Path) -> bool:
 def named(changed: list[Path]) -> list[str]:
     """As operators write them: `providers[0].client_id`."""
     return [format_path(path) for path in changed]
+
+
+def lasting(text: str) -> str:
+    """The part of a valid file that needs a restart, in a form to compare.
+
+    Equal forms, and a running process can take over the change from the one file to the other. Read from the text,
+    because a Config shows no secret and no address of a store.
+    """
+    return json.dumps(_without_reloaded(yaml.safe_load(text), ()), sort_keys=True, default=str)
+
+
+def _without_reloaded(value: object, keys: tuple[str, ...]) -> object:
+    if isinstance(value, list):
+        return [_without_reloaded(each, keys) for each in value]
+    if not isinstance(value, dict):
+        return value
+    kept = {key: _without_reloaded(inner, (*keys, key)) for key, inner in value.items() if (*keys, key) not in RELOADED}
+    return {key: inner for key, inner in kept.items() if inner not in ({}, None)}  # as if it were not there
 
 
 def _differences(old: object, new: object, path: Path) -> Iterator[Path]:

@@ -1,7 +1,8 @@
 """The sidecar's configuration on its way into a cluster: validated here, where a person reads the errors.
 
-The ConfigMap keeps its name; a hash of the content stands at the pods, so that a change rolls them out and a pod that
-restarts in between finds a configuration. Secrets are files in the pod, so their absence here is no error.
+The ConfigMap keeps its name; a hash stands at the pods, so that a change rolls them out and a pod that restarts in
+between finds a configuration. What running sidecars take over by themselves is left out of the hash. Secrets are files
+in the pod, so their absence here is no error.
 """
 
 import hashlib
@@ -14,6 +15,7 @@ from sidecar.config.address import TcpAddress
 from sidecar.config.load import load_all
 from sidecar.config.model import Config
 from sidecar.config.problem import ConfigErrors, Problem
+from sidecar.config.reload import lasting
 from sidecar.config.source import read_file
 from sidecar.kube.outcome import Refused
 from sidecar.kube.settings import CONFIG_HASH, Settings
@@ -31,10 +33,12 @@ class Embedded:
     listen_port: int | None = None  # None: the secrets are elsewhere, so only the text could be checked
     ops_port: int | None = None
     is_sqlite: bool = False
+    lasting: str | None = None  # what a running sidecar does not take over; None: nothing is known of that
 
     @property
     def digest(self) -> str:
-        return hashlib.sha256(self.text.encode()).hexdigest()[:16]
+        """Another one means that the pods have to be made anew."""
+        return hashlib.sha256((self.text if self.lasting is None else self.lasting).encode()).hexdigest()[:16]
 
 
 def embedded(file: str, environ: Mapping[str, str] = os.environ) -> Embedded:  # noqa: TID251 - the command line's own
@@ -63,7 +67,8 @@ def _known(file: str, text: str, config: Config, notes: tuple[str, ...]) -> Embe
     if not isinstance(ops, TcpAddress) or ops.port == 0 or ops.host.startswith(_LOOPBACK):
         raise Refused("not_reachable", f"{file}: ops.listen: the kubelet's probes must reach it; use 0.0.0.0:4181")
     is_sqlite = config.store.url.kind == "sqlite"
-    return Embedded(text, (*notes, *([_FORGETS] if is_sqlite else [])), listen.port, ops.port, is_sqlite)
+    kept = lasting(text) if config.reload.poll is not None else None
+    return Embedded(text, (*notes, *([_FORGETS] if is_sqlite else [])), listen.port, ops.port, is_sqlite, kept)
 
 
 def applied(settings: Settings, configuration: Embedded) -> Settings:

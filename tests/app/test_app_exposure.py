@@ -33,8 +33,8 @@ def load(tmp_path: Path) -> Load:
     return load
 
 
-def gauge() -> float | None:
-    return metrics.registry.get_sample_value("logout_sidecar_upstream_exposed")
+def gauge(accepted: str = "false") -> float | None:
+    return metrics.registry.get_sample_value("logout_sidecar_upstream_exposed", {"accepted": accepted})
 
 
 def said(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -65,6 +65,20 @@ async def test_an_app_on_the_pods_address_is_told_and_one_on_loopback_is_not(
         await asyncio.wait({watch})
 
 
+async def test_what_the_operator_has_accepted_is_told_and_is_no_warning(
+    load: Load, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.create_server(("0.0.0.0", 0)) as app, caplog.at_level(logging.INFO):
+        looks = exposure(load(f"http://127.0.0.1:{app.getsockname()[1]}", ", exposed: accept"))
+        (problem,) = looks.shown.values()
+        watch = asyncio.create_task(looks.watch(every=0.01))
+        await until(lambda: bool(said(caplog)))
+        watch.cancel()
+        await asyncio.wait({watch})
+    assert [(record.message, record.levelname) for record in caplog.records] == [("upstream_exposed", "INFO")]
+    assert (gauge("true"), problem()) == (1, None)
+
+
 async def test_an_app_that_moves_is_noticed_once_in_each_direction(
     load: Load, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -83,7 +97,6 @@ async def test_an_app_that_moves_is_noticed_once_in_each_direction(
     ("url", "more", "rest", "pod_ip"),
     [
         ("http://127.0.0.1:8080", "", "", ""),  # nobody knows the address
-        ("http://127.0.0.1:8080", ", exposed: accept", "", POD_IP),
         ("http://app.internal:8080", "", "", POD_IP),  # no app of this pod
         ("unix:/run/app.sock", "", "", POD_IP),
         ("http://127.0.0.1:8080", "", "listen: 127.0.0.2:8080\n", POD_IP),  # we ourselves are there

@@ -158,6 +158,11 @@ FIRING = {
         ('tls_certificate_reloads_total{result="ok"}', "1x300", "0+1x300"),
     ],
     "LogoutSidecarWorkersMissing": [("workers", "4x300", "4x300"), ("workers_ready", "3x300", "4x300")],
+    "LogoutSidecarConfigRefused": [("config_differs", "1x300", "0x300")],
+    "LogoutSidecarAppExposed": [
+        ('upstream_exposed{accepted="false"}', "1x300", "0x300"),
+        ('upstream_exposed{accepted="true"}', "1x300", "1x300"),
+    ],
     "LogoutSidecarWorkersKilled": [('workers_killed_total{reason="silent"}', "0+1x300", "3x300")],
 }
 

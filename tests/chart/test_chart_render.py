@@ -92,6 +92,30 @@ def test_another_configuration_rolls_the_pods_out_and_the_same_does_not() -> Non
 
     assert checksum() == checksum("--set", "replicas=1")
     assert checksum() != checksum("--set", "config.log.level=debug")
+    hot = ("--set", "hotReload=true")
+    for change in ("config.log.level=debug", "config.enforcement.action=strip", "config.providers[0].client_id=other"):
+        assert checksum(*hot) == checksum(*hot, "--set", change), change
+    for change in ("config.log.format=text", "config.limits.connections=5", "config.session.max_age=1h"):
+        assert checksum(*hot) != checksum(*hot, "--set", change), change
+
+
+def test_running_sidecars_look_at_the_file_only_with_hot_reload() -> None:
+    def written(*words: str) -> dict[str, Any]:
+        return yaml.safe_load(one(rendered("minimal", *words), "ConfigMap")["data"]["sidecar.yaml"])  # type: ignore[no-any-return]
+
+    assert written()["reload"] == {"poll": None}
+    assert "reload" not in written("--set", "hotReload=true")
+    assert written("--set", "hotReload=true,config.reload.poll=30s")["reload"] == {"poll": "30s"}
+
+
+def test_the_app_s_port_is_taken_for_closed_only_with_the_policy() -> None:
+    def exposed(*words: str) -> str | None:
+        config = yaml.safe_load(one(rendered("minimal", *words), "ConfigMap")["data"]["sidecar.yaml"])
+        return config["upstream"].get("exposed")  # type: ignore[no-any-return]
+
+    assert exposed() == "accept"
+    assert exposed("--set", "networkPolicy.enabled=false") is None
+    assert exposed("--set", "config.upstream.exposed=warn") == "warn"
 
 
 # The container
@@ -320,8 +344,10 @@ def test_another_chart_can_use_the_container(tmp_path: Path) -> None:
         ("minimal", (), ["https://app.example.com/_sidecar/backchannel-logout", "NOTE: SQLite"], []),
         ("full", (), ["https://shop.example.com/-/logout/backchannel-logout"], ["NOTE"]),
         ("full", ("--set", "digestKey.existingSecret="), ["NOTE: no digestKey"], []),
-        ("resources", (), ["https://app.example.com/_sidecar/", "logout-sidecar.io/secrets: app-secrets"], ["NOTE"]),
-        ("resources", ("--set", "networkPolicy.enabled=false"), ["NOTE: no NetworkPolicy"], []),
+        ("resources", (), ["https://app.example.com/_sidecar/", "logout-sidecar.io/secrets: app-secrets"], []),
+        ("resources", (), ["NOTE: a changed configuration", "from any other pod this must fail"], []),
+        ("resources", ("--set", "hotReload=true"), [], ["NOTE"]),
+        ("resources", ("--set", "networkPolicy.enabled=false"), ["NOTE: no NetworkPolicy"], ["must fail"]),
         ("classic", (), ["https://PUBLIC-ADDRESS-OF-THE-APP/_sidecar/backchannel-logout"], ["NOTE"]),
         ("injector", (), ['logout-sidecar.io/enabled: "true"'], ["Register"]),
     ],

@@ -18,8 +18,9 @@ VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
 
 
 def test_the_schema_is_up_to_date() -> None:
-    made = runpy.run_path(str(ROOT / "helm/schema/make.py"))["values_schema"]()
-    assert made == SCHEMA, "run: make chart-schema"
+    made = runpy.run_path(str(ROOT / "helm/schema/make.py"))
+    assert made["values_schema"]() == SCHEMA, "run: make chart-schema"
+    assert made["reloaded"]() == (CHART / "files/reloaded.yaml").read_text(), "run: make chart-schema"
 
 
 def test_the_schema_is_one_of_draft_7_and_needs_nothing_else() -> None:
@@ -81,6 +82,7 @@ REFUSED = [
     ("app.image=", "app.image: which image is the app?"),
     ("app.port=4180", "app.port: the sidecar listens on 4180 as well"),
     ("app.port=4181", "app.port: the sidecar listens on 4181 as well"),
+    ("config.reload.poll=5s", "config.reload.poll: pods are rolled out for every change; set hotReload=true"),
     ("redis.url=redis://a,config.store.url=redis://b", "redis.url and config.store.url: say it once"),
     ("redis.existingSecret=a,config.store.password.env=B", "redis.existingSecret and config.store.password"),
     ("digestKey.existingSecret=a,config.store.secret.env=B", "digestKey.existingSecret and config.store.secret"),

@@ -53,6 +53,28 @@ def test_warnings_are_printed_and_the_file_is_still_ok(write: Write, base: str) 
     assert result.stderr.startswith(f"warning: {path}:7:19: store.on_stale:")
 
 
+def test_what_of_a_change_needs_a_restart_is_said_against_the_old_file(write: Write, base: str, tmp_path: Path) -> None:
+    old = tmp_path / "old.yaml"
+    old.write_text(base)
+    path = write(base + "listen: 127.0.0.1:1\nenforcement: {action: strip}\n")
+    result = call("check-config", "-c", path, "--against", str(old))
+    assert (result.returncode, result.stdout.splitlines()) == (
+        0,
+        [
+            f"{path}: ok",
+            "taken over by a reload: enforcement.action",
+            "needs a restart: listen",
+            "a running sidecar refuses the whole file until it is restarted",
+        ],
+    )
+    report = json.loads(call("check-config", "-c", path, "--against", str(old), "--format", "json").stdout)
+    assert report["changed"] == {"reloaded": ["enforcement.action"], "needs_restart": ["listen"]}
+    same = call("check-config", "-c", path, "--against", path).stdout.splitlines()[1:]
+    assert same == ["taken over by a reload: nothing", "needs a restart: nothing"]
+    broken = call("check-config", "-c", path, "--against", str(tmp_path / "nowhere.yaml"))
+    assert (broken.returncode, "nowhere.yaml:1:1: the file does not exist" in broken.stderr) == (78, True)
+
+
 def test_the_json_report_has_errors_with_their_places(write: Write, base: str) -> None:
     result = call("check-config", "-c", write(base + "listne: x\n"), "--format", "json")
     report = json.loads(result.stdout)

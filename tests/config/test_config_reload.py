@@ -1,6 +1,7 @@
 """Which changes of a configuration a running process takes over: every key is sorted, and none by accident."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -8,7 +9,7 @@ from pydantic import BaseModel
 
 from sidecar.config.load import load_all
 from sidecar.config.model import Config
-from sidecar.config.reload import RELOADED, changes, named, needs_restart
+from sidecar.config.reload import RELOADED, changes, lasting, named, needs_restart
 from sidecar.config.settings import Settings
 
 Write = Callable[[str], str]
@@ -97,7 +98,7 @@ def test_another_provider_needs_a_restart(write: Write) -> None:
     assert changed(write, BASE, other) == ([], ["providers[0].issuer"])
 
 
-def test_a_secret_is_what_its_file_holds_and_a_password_is_its_file(write: Write, tmp_path) -> None:
+def test_a_secret_is_what_its_file_holds_and_a_password_is_its_file(write: Write, tmp_path: Path) -> None:
     (tmp_path / "key").write_text("sixteen bytes or more")
     text = BASE + f"store: {{url: 'redis://h', secret: {{file: {tmp_path}/key}}, password: {{file: {tmp_path}/key}}}}"
     before = load_all(write(text), {})
@@ -111,6 +112,23 @@ def test_the_same_file_changes_nothing(write: Write) -> None:
     everything = BASE + "trusted_proxies: [10.0.0.0/8]\nstore: {url: 'redis://h/1', password: {env: P}}\n"
     first, second = (load_all(write(everything), {"P": "x"}).config for _ in range(2))
     assert changes(first, second) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "is_same"),
+    [
+        ("", "enforcement: {action: strip}", True),
+        ("", "log: {level: debug}", True),
+        ("log: {level: debug, format: text}", "log: {format: text}", True),
+        ("store: {on_stale: fail_open}", "", True),
+        ("", "log: {format: text}", False),
+        ("store: {url: 'redis://one'}", "store: {url: 'redis://two'}", False),
+        ("store: {password: {file: /a}}", "store: {password: {file: /b}}", False),
+        ("listen: 127.0.0.1:1", "listen: 127.0.0.1:2", False),
+    ],
+)
+def test_the_lasting_part_differs_where_a_restart_is_needed(old: str, new: str, is_same: bool) -> None:
+    assert (lasting(BASE + old) == lasting(BASE + new)) == is_same
 
 
 # What the list names exists: a key that was renamed would need a restart from then on, and nobody would notice.
@@ -135,10 +153,8 @@ def test_every_key_that_is_taken_over_exists() -> None:
 
 
 def test_the_operations_page_sorts_the_same_keys() -> None:
-    from pathlib import Path
-
     page = (Path(__file__).parents[2] / "docs/operations.md").read_text()
-    section = page.partition("## Reload\n")[2].partition("\n## ")[0]
-    rows = [line for line in section.splitlines() if line.startswith("| `")]
-    told = {tuple(word.replace("[]", "").split(".")) for line in rows for word in line.split("`")[1::2]}
+    table = page.partition("| taken over |")[2].partition("\n\n")[0]
+    keys_of_rows = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `")]
+    told = {tuple(word.replace("[]", "").split(".")) for cell in keys_of_rows for word in cell.split("`")[1::2]}
     assert told == RELOADED

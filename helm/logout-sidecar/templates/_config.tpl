@@ -9,7 +9,11 @@
 {{- with .Values.digestKey }}
 {{- if .existingSecret }}{{ $_ := set $store "secret" (dict "file" (printf "/run/secrets/%s/%s" .existingSecret .key)) }}{{ end }}
 {{- end }}
-{{- $filled := dict "upstream" (dict "url" "http://127.0.0.1:${APP_PORT}") }}
+{{- $upstream := dict "url" "http://127.0.0.1:${APP_PORT}" }}
+{{- /* The policy keeps everybody away from the app's port; NOTES.txt says how to see that it works. */}}
+{{- if .Values.networkPolicy.enabled }}{{ $_ := set $upstream "exposed" "accept" }}{{ end }}
+{{- $filled := dict "upstream" $upstream }}
+{{- if not .Values.hotReload }}{{ $_ := set $filled "reload" (dict "poll" nil) }}{{ end }}
 {{- if $store }}{{ $_ := set $filled "store" $store }}{{ end }}
 {{- toYaml (mustMerge (deepCopy .Values.config) $filled) }}
 {{- end }}
@@ -61,4 +65,22 @@
 {{- define "logout-sidecar.logoutUrl" -}}
 {{- $prefix := include "logout-sidecar.setting" (dict "config" .Values.config "section" "control" "key" "prefix" "default" "/_sidecar") }}
 {{- trimSuffix "/" (default "https://PUBLIC-ADDRESS-OF-THE-APP" .Values.config.public_url) }}{{ $prefix }}/backchannel-logout
+{{- end }}
+
+{{/* What a changed configuration is known by: all of it, or with hotReload the part that needs a restart. */}}
+{{- define "logout-sidecar.configHash" -}}
+{{- $config := include "logout-sidecar.config" . | fromYaml }}
+{{- if .Values.hotReload }}
+{{- range $keys := .Files.Get "files/reloaded.yaml" | fromYamlArray }}
+{{- $section := first $keys }}
+{{- range $key := rest $keys }}
+{{- $inner := get $config $section }}
+{{- range $each := ternary $inner (list $inner) (kindIs "slice" $inner) }}
+{{- if kindIs "map" $each }}{{ $_ := unset $each $key }}{{ end }}
+{{- end }}
+{{- end }}
+{{- if or (eq 1 (len $keys)) (not (get $config $section)) }}{{ $_ := unset $config $section }}{{ end }}
+{{- end }}
+{{- end }}
+{{- toYaml $config | sha256sum }}
 {{- end }}

@@ -47,7 +47,7 @@ true
 {{- end }}
 
 {{- define "logout-sidecar.annotations" -}}
-checksum/config: {{ include "logout-sidecar.config" . | sha256sum }}
+checksum/config: {{ include "logout-sidecar.configHash" . }}
 logout-sidecar.io/status: injected
 {{- end }}
 

@@ -15,6 +15,9 @@
 {{- if not (dig "session" "bind" list .Values.config) }}
 {{- fail "config.session.bind: say how a session is recognised, such as [{from: token_endpoint, callback: /oidc/callback}]" }}
 {{- end }}
+{{- if and (not .Values.hotReload) (dig "reload" "poll" "" .Values.config) }}
+{{- fail "config.reload.poll: pods are rolled out for every change; set hotReload=true to have it taken over instead" }}
+{{- end }}
 {{- if and .Values.redis.url (dig "store" "url" "" .Values.config) }}
 {{- fail "redis.url and config.store.url: say it once" }}
 {{- end }}
