@@ -16,7 +16,7 @@ from test_proxy_upgrade import HANDSHAKE, SWITCHED, UPGRADE, tunnel
 from wire import Wire, ask, message, ok, until
 
 from sidecar import clock, metrics
-from sidecar.app.data_plane import build_data_plane
+from sidecar.app.data_plane import DataPlane
 from sidecar.app.state import State
 from sidecar.config.load import load
 from sidecar.core.identity import Digester
@@ -565,7 +565,7 @@ async def test_every_setting_reaches_the_data_plane_under_its_own_name(tmp_path:
     (tmp_path / "config.yaml").write_text(SETTINGS)
     config = load(str(tmp_path / "config.yaml"))
     state = State(config, SqliteStore(None))
-    plane = build_data_plane(config, state, {}, "/control").plane
+    plane = DataPlane(config, state, {}, control_socket="/control").plane
     assert plane.limits == Limits(
         head_bytes=21 * 1024,
         header_count=22,
