@@ -1,12 +1,14 @@
 """The injection: a pod spec in, a pod spec with the sidecar out. Pure; the input is never changed.
 
-Idempotent: what has been injected comes out as it is. What is not the sidecar's own stays equal, with one exception
-that the operator asks for by `port-name`: the app's port then loses its name to the sidecar.
+Idempotent: what has been injected comes out as it is. What is not the sidecar's own stays equal, with two exceptions
+that the operator asks for. By `port-name` the app's port loses its name to the sidecar; by `image-pull-secrets` the
+pod's list of these grows.
 
 Guarantee: the result enforces, or there is no result. Whatever would leave a way past the sidecar inside the pod, or
 would not run, raises Refused.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +31,8 @@ def inject(pod_spec: PodSpec, settings: Settings) -> PodSpec:
     check_ports(_lasting(pod_spec), app, settings)
     ours = sidecar_container(settings, app_port=app.number)
     changed = {**pod_spec, "volumes": [*(pod_spec.get("volumes") or ()), *sidecar_volumes(settings)]}
+    if settings.image_pull_secrets:
+        changed["imagePullSecrets"] = _with_names(pod_spec.get("imagePullSecrets") or [], settings.image_pull_secrets)
     if settings.port_name is not None:
         changed["containers"] = [_renamed(each, app, settings.port_name) for each in pod_spec["containers"]]
     if settings.native:
@@ -69,6 +73,12 @@ def _placed(ours: dict[str, Any], others: list[dict[str, Any]]) -> list[dict[str
     """
     after = max((index + 1 for index, each in enumerate(others) if _is_native(each)), default=0)
     return [*others[:after], ours, *others[after:]]
+
+
+def _with_names(there: list[dict[str, Any]], names: Sequence[str]) -> list[dict[str, Any]]:
+    """The pod's list is everybody's: the kubelet tries each for each image."""
+    known = {each["name"] for each in there}
+    return [*there, *({"name": name} for name in names if name not in known)]
 
 
 def _renamed(container: dict[str, Any], app: AppPort, port_name: str) -> dict[str, Any]:

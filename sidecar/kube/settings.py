@@ -36,6 +36,7 @@ class Settings:
     native: bool = True
     image: str = f"logout-sidecar:{__version__}"
     image_pull_policy: str | None = None
+    image_pull_secrets: tuple[str, ...] = ()
     listen_port: int = 4180
     ops_port: int = 4181
     secrets: tuple[str, ...] = ()
@@ -123,12 +124,19 @@ def _quantity(text: str) -> object:
     return None if text == "none" else _matching(_QUANTITY)(text)
 
 
-def _secrets(text: str) -> object:
+def _names(text: str) -> object:
     names = tuple(name.strip() for name in text.split(",")) if text else ()
     is_list = len(set(names)) == len(names) <= 16 and all(_NAME.fullmatch(name) for name in names)
-    # Mounted at /run/secrets/NAME: this name would lie over the token of the service account.
-    return names if is_list and "kubernetes.io" not in names else _WRONG
+    return names if is_list else _WRONG
 
+
+def _secrets(text: str) -> object:
+    names = _names(text)
+    # Mounted at /run/secrets/NAME: this name would lie over the token of the service account.
+    return _WRONG if isinstance(names, tuple) and "kubernetes.io" in names else names
+
+
+_NAMES_FORM: Final = "a list of at most 16 Secret names with commas between them"
 
 _SETTINGS: Final[dict[str, tuple[_Reader, str]]] = {
     "config": (_matching(_NAME), "the name of a ConfigMap"),
@@ -142,9 +150,10 @@ _SETTINGS: Final[dict[str, tuple[_Reader, str]]] = {
         _chosen(Always="Always", IfNotPresent="IfNotPresent", Never="Never"),
         "Always, IfNotPresent or Never",
     ),
+    "image-pull-secrets": (_names, _NAMES_FORM),
     "listen-port": (_port, "a port"),
     "ops-port": (_port, "a port"),
-    "secrets": (_secrets, "a list of at most 16 Secret names with commas between them"),
+    "secrets": (_secrets, _NAMES_FORM),
     "cpu-request": (_quantity, 'a quantity or "none"'),
     "cpu-limit": (_quantity, 'a quantity or "none"'),
     "memory-request": (_quantity, 'a quantity or "none"'),

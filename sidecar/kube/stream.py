@@ -25,6 +25,7 @@ from sidecar.kube.workload import (
     name_of,
     namespace_of,
     objects,
+    pods_at_most,
     put,
     retargeted,
     selects,
@@ -98,7 +99,7 @@ def _inject_all(stream: _Stream, defaults: Settings, chosen: frozenset[str], emb
         try:
             _check_marks(each, inside)
             injection = inject_template(at(each, inside), defaults, asked=name_of(each) in chosen)
-            _check_store(each, injection, embedded)
+            _check_store(stream, each, injection, embedded)
         except Refused as error:
             stream.problems.append(Refused(error.reason, f"{stream.where(index, name_of(each))}: {error}"))
             continue
@@ -119,14 +120,15 @@ def _check_marks(workload: Object, inside: tuple[str, ...]) -> None:
         raise Refused("misplaced_annotation", f"{misplaced[0]} belongs to the pods; move it to {place}")
 
 
-def _check_store(workload: Object, injection: Injection, embedded: Embedded | None) -> None:
+def _check_store(stream: _Stream, workload: Object, injection: Injection, embedded: Embedded | None) -> None:
     """Pods that do not share a store do not hear each other's logouts (DESIGN section 2, promise 1)."""
-    spec = workload.get("spec")
-    replicas = spec.get("replicas") if isinstance(spec, dict) else None
     uses_it = injection.settings is not None and injection.settings.config_hash is not None
-    if uses_it and embedded and embedded.is_sqlite and isinstance(replicas, int) and replicas > 1:
-        text = f"{replicas} replicas cannot share the SQLite in each pod; set store.url to a Redis"
-        raise Refused("store_not_shared", text)
+    if not uses_it or embedded is None or not embedded.is_sqlite:
+        return
+    pods = pods_at_most(workload, [each for _, _, each in stream.objects()])
+    if pods != 1:
+        count = "several pods" if pods is None else f"{pods} replicas"
+        raise Refused("store_not_shared", f"{count} cannot share the SQLite in each pod; set store.url to a Redis")
 
 
 def _remember(

@@ -1,6 +1,6 @@
 """Kubernetes objects around a pod: where its template stands in each kind, and the Services that lead to it. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -91,6 +91,31 @@ def put(document: Any, path: tuple[Step, ...], value: Any) -> Any:
     if isinstance(document, list):
         return [changed if index == first else each for index, each in enumerate(document)]
     return {**document, first: changed}
+
+
+def pods_at_most(workload: Object, others: Iterable[Object]) -> int | None:
+    """How many pods of it there may be at once in the long run, as far as these documents say; None: nobody knows.
+
+    During a roll-out there may be one more.
+    """
+    if kind_of(workload) == ("apps", "DaemonSet"):
+        return None  # one on each node
+    counts = [_number(workload, "replicas")]
+    counts += [_number(each, "maxReplicas") for each in others if _scales(each, workload)]
+    return max(counts)
+
+
+def _number(document: Object, key: str) -> int:
+    count = _mapping(document, "spec").get(key)
+    return count if isinstance(count, int) else 1
+
+
+def _scales(document: Object, workload: Object) -> bool:
+    if kind_of(document) != ("autoscaling", "HorizontalPodAutoscaler"):
+        return False
+    target = _mapping(_mapping(document, "spec"), "scaleTargetRef")
+    is_it = f"{target.get('kind')}/{target.get('name')}" == name_of(workload)
+    return is_it and namespace_of(document) == namespace_of(workload)
 
 
 # --- Services ---

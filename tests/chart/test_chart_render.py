@@ -280,6 +280,28 @@ def test_the_webhook_is_started_with_options_that_it_has() -> None:
     assert defaults.image == container["image"]
 
 
+@pytest.mark.parametrize(
+    ("kubernetes", "words", "mode", "pre_stop"),
+    [
+        (NEWEST, (), True, "sleep"),
+        ("1.29.0", (), True, "exec"),
+        ("1.28.0", (), False, "exec"),
+        (NEWEST, ("--set", "sidecar.native=false"), False, "sleep"),
+        ("1.28.0", ("--set", "injector.defaults.mode=native"), True, "exec"),
+    ],
+)
+def test_the_webhook_puts_in_what_the_cluster_can_run(
+    kubernetes: str, words: tuple[str, ...], mode: bool, pre_stop: str
+) -> None:
+    from sidecar.cli import _parser
+    from sidecar.kube.command import defaults_of
+
+    documents = rendered("minimal", "--set", "injector.enabled=true", *words, kubernetes=kubernetes)
+    options = _parser().parse_args(containers(pod_of(documents, "webhook"))["webhook"]["args"])
+    defaults = defaults_of(options.set)
+    assert (defaults.native, defaults.pre_stop) == (mode, pre_stop)
+
+
 def test_a_made_certificate_is_for_the_service_and_signed_by_the_ca_that_the_api_server_is_told() -> None:
     import base64
 

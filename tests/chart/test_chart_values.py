@@ -82,6 +82,7 @@ REFUSED = [
     ("app.image=", "app.image: which image is the app?"),
     ("app.port=4180", "app.port: the sidecar listens on 4180 as well"),
     ("app.port=4181", "app.port: the sidecar listens on 4181 as well"),
+    ("app.port=4183", "app.port: the sidecar's relay listens on 4183 as well"),
     ("config.reload.poll=5s", "config.reload.poll: pods are rolled out for every change; set hotReload=true"),
     ("redis.url=redis://a,config.store.url=redis://b", "redis.url and config.store.url: say it once"),
     ("redis.existingSecret=a,config.store.password.env=B", "redis.existingSecret and config.store.password"),

@@ -116,6 +116,15 @@ def test_limits_and_requests_are_as_asked_for() -> None:
     assert ours(inject(spec(), nothing))["resources"] == {}
 
 
+def test_secrets_of_the_registry_are_added_to_those_of_the_pod() -> None:
+    asked = Settings(image_pull_secrets=("mine", "both"))
+    assert inject(spec(), asked)["imagePullSecrets"] == [{"name": "mine"}, {"name": "both"}]
+    there = spec(imagePullSecrets=[{"name": "both"}, {"name": "theirs"}])
+    assert inject(there, asked)["imagePullSecrets"] == [{"name": "both"}, {"name": "theirs"}, {"name": "mine"}]
+    assert inject(there, DEFAULTS)["imagePullSecrets"] == there["imagePullSecrets"]
+    assert "imagePullSecrets" not in inject(spec(), DEFAULTS)
+
+
 def test_the_app_s_port_is_told_to_the_configuration() -> None:
     environment = {each["name"]: each.get("value") for each in ours(inject(spec(), DEFAULTS))["env"]}
     assert environment == {"APP_PORT": "8080", "POD_IP": None}

@@ -305,6 +305,38 @@ def test_replicas_that_share_no_store_are_refused(replicas: int | None, problems
     assert [each.reason for each in report.problems] == problems
 
 
+def autoscaler(name: str, most: int, **metadata: str) -> dict[str, Any]:
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": name}
+    return {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": name, **metadata},
+        "spec": {"scaleTargetRef": target, "maxReplicas": most},
+    }
+
+
+@pytest.mark.parametrize(
+    ("other", "problems"),
+    [
+        (autoscaler("d", 3), ["store_not_shared"]),
+        (autoscaler("d", 1), []),
+        (autoscaler("e", 3), []),
+        (autoscaler("d", 3, namespace="elsewhere"), []),
+        ({**autoscaler("d", 3), "spec": None}, []),
+    ],
+)
+def test_an_autoscaler_makes_replicas_too(other: dict[str, Any], problems: list[str]) -> None:
+    text = stream(deployment("d", pod(spec()), replicas=1), other)
+    report = made(text, defaults=applied(DEFAULT, SQLITE), embedded=SQLITE)
+    assert [each.reason for each in report.problems] == problems
+
+
+def test_a_pod_on_each_node_is_several() -> None:
+    workload = {**deployment("d", pod(spec())), "kind": "DaemonSet"}
+    report = made(stream(workload), defaults=applied(DEFAULT, SQLITE), embedded=SQLITE)
+    assert [each.reason for each in report.problems] == ["store_not_shared"]
+
+
 def test_the_same_input_gives_the_same_output() -> None:
     text = "".join(path.read_text() + "\n---\n" for path in MANIFESTS)
     assert made(text) == made(text)

@@ -5,8 +5,9 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -59,6 +60,29 @@ def test_an_app_that_restarts_is_found_again_by_the_same_sidecar(tmp_path: Path)
         cast.app.wait_until(lambda: status_of(cast.sidecar.url) == 200, "being served through the sidecar")
         assert is_refused(browser.probe(mine))
         assert other.probe(mine).status_code == 200
+
+
+def test_a_store_that_goes_away_takes_no_pod_out_of_service(start_redis: Callable[..., Any], tmp_path: Path) -> None:
+    """Ready after one full load, and then whatever the store does: it fails for all pods at once."""
+    redis = start_redis("redis")
+    cast = Cast(tmp_path, store=redis.url)
+    cast.sidecar.config["store"] |= {"fresh": "1s", "grace": "1500ms"}
+    with cast.running(), Browser() as browser:
+        browser.log_in(f"{cast.sidecar.url}/private", "alice")
+        mine = f"{cast.sidecar.url}/api/me"
+        redis.stop()
+        ready: list[int] = []
+
+        def is_blind() -> bool:
+            ready.append(status_of(f"{cast.sidecar.ops}/readyz"))
+            return browser.probe(mine).status_code == 503
+
+        cast.sidecar.wait_until(is_blind, "refusing bound sessions")
+        assert set(ready) == {200}
+        assert status_of(f"{cast.sidecar.ops}/readyz") == status_of(f"{cast.sidecar.ops}/livez") == 200
+        assert status_of(cast.sidecar.url) == 200  # anonymous traffic passes
+        redis.start()
+        cast.sidecar.wait_until(lambda: browser.probe(mine).status_code == 200, "serving again")
 
 
 # The end

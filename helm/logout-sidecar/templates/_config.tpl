@@ -32,6 +32,12 @@
 {{- include "logout-sidecar.port" (list "config.ops.listen" (include "logout-sidecar.setting" (dict "config" .Values.config "section" "ops" "key" "listen" "default" "0.0.0.0:4181"))) }}
 {{- end }}
 
+{{/* 0: a Unix socket, or only the environment knows. */}}
+{{- define "logout-sidecar.relayPort" -}}
+{{- $address := include "logout-sidecar.setting" (dict "config" .Values.config "section" "control" "key" "relay_listen" "default" "127.0.0.1:4183") }}
+{{- regexFind "[0-9]+$" (regexFind ":[0-9]+$" $address) | default "0" }}
+{{- end }}
+
 {{/* The pod has to be reached there from outside. */}}
 {{- define "logout-sidecar.port" -}}
 {{- $address := index . 1 }}

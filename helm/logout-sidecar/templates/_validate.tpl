@@ -41,6 +41,9 @@
 {{- fail (printf "app.port: the sidecar listens on %d as well; change config.listen or config.ops.listen" (int $.Values.app.port)) }}
 {{- end }}
 {{- end }}
+{{- if eq (int .Values.app.port) (int (include "logout-sidecar.relayPort" .)) }}
+{{- fail (printf "app.port: the sidecar's relay listens on %d as well; change config.control.relay_listen" (int .Values.app.port)) }}
+{{- end }}
 {{- with .Values.terminationGracePeriodSeconds }}
 {{- if lt (int .) (int (include "logout-sidecar.graceSeconds" $)) }}
 {{- fail (printf "terminationGracePeriodSeconds: the drain needs %s; shorten config.drain, or leave it out" (include "logout-sidecar.graceSeconds" $)) }}
