@@ -141,6 +141,10 @@ def test_it_becomes_ready_is_healthy_and_ends_with_0_on_sigterm(
         ready = f"http://127.0.0.1:{ops}/readyz"
         assert until(lambda: problem(ready) is None), (sandbox.state / "log").read_text()
         assert sandbox.run(*the("HEALTHCHECK").words, "--url", ready).returncode == 0
+        # Process 1 hears nothing of what it does not listen to.
+        sandbox.config.write_text(sandbox.config.read_text() + "enforcement: {action: strip}\n")
+        os.kill(first, signal.SIGHUP)
+        assert until(lambda: '"event": "config_reloaded"' in (sandbox.state / "log").read_text())
         os.kill(first, signal.SIGTERM)
         assert process.wait(20) == 0
     assert '"event": "stopped"' in (sandbox.state / "log").read_text()
