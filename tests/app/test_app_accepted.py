@@ -65,6 +65,11 @@ def test_nobody_starts_with_the_old_one_while_the_new_one_cannot_be_read(
     assert signals
 
 
+def test_who_is_told_of_nothing_keeps_what_there_is(file: Path, tmp_path: Path) -> None:
+    loaded = load_all(str(file))
+    assert Accepted(loaded, tmp_path / "folder").take() is loaded
+
+
 def test_the_file_holds_no_secret(file: Path, tmp_path: Path, signals: list[int]) -> None:
     Accepted(load_all(str(file)), tmp_path).publish(load_all(str(file)))
     assert "a secret of sixteen" not in (tmp_path / "configuration").read_text()

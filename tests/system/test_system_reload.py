@@ -199,6 +199,19 @@ def test_none_takes_over_what_one_could_not(workers: Pod) -> None:
     wait_for(lambda: pod.sidecar.metric("logout_sidecar_config_differs") == 1, "the new control process to say so")
 
 
+def test_a_signal_that_reaches_every_process_of_the_pod_harms_none(workers: Pod) -> None:
+    """As `pkill -HUP` sends it, or a terminal that is closed."""
+    pod, edit = workers, Editor(workers)
+    names = ["control", *(f"worker {slot}" for slot in range(3))]
+    for name in names:
+        pod.kill(name, signal.SIGHUP)
+    pod.sidecar.signal(signal.SIGHUP)
+    edit.change(enforcement={"action": "strip"})
+    assert pod.log_out("s-1") == 200
+    wait_for(lambda: all_answers(pod, "s-1") == {STRIPPED}, "all workers")
+    assert [pod.starts_of(name) for name in names] == [1] * 4
+
+
 def test_a_pod_under_load_is_reloaded_without_one_lost_request(workers: Pod) -> None:
     pod, edit = workers, Editor(workers)
     over, answers = threading.Event(), []
