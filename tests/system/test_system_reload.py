@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 import requests
 import yaml
+from bench_browser import Browser, is_refused
 from bench_process import free_port, wait_for
-from bench_stack import merged
+from bench_stack import Cast, merged
 from bench_workers import IN, OUT, Answer, Pod
 
 CONNECTIONS = 48  # enough to meet each of three workers
@@ -24,7 +25,7 @@ STRIPPED = (200, None)
 class Editor:
     """Whoever changes the file of a running sidecar."""
 
-    def __init__(self, pod: Pod) -> None:
+    def __init__(self, pod: Pod | Cast) -> None:
         self._pod = pod
 
     def write(self, text: str) -> None:
@@ -47,6 +48,11 @@ class Editor:
         self.write(text)
         self._pod.sidecar.wait_until(lambda: self.count("config_refused") == count + 1, "a refusal")
         return self.lines("config_refused")[-1]
+
+    def reason_of(self, event: str) -> str:
+        """What the only such line gives as the reason; the log is a moment behind."""
+        wait_for(lambda: self.count(event) == 1, event)
+        return str(self.lines(event)[0]["reason"])
 
     def count(self, event: str) -> int:
         return len(self.lines(event))
@@ -156,6 +162,34 @@ def test_a_stream_that_was_begun_before_a_reload_is_cut_by_a_logout_after_it(pod
         streams["s-1"].read()
     pod.app.free.set()
     assert streams["s-2"].read() == b"ok"
+
+
+def test_the_rules_for_logout_tokens_are_taken_over_and_the_keys_stay(pod: Pod) -> None:
+    edit = Editor(pod)
+    (provider,) = pod.sidecar.config["providers"]
+    Path(provider["jwks_file"]).unlink()  # nobody can fetch them again
+    edit.change(providers=[{**provider, "client_id": "other"}])
+    assert pod.log_out("s-1") == 400
+    assert edit.reason_of("logout_token") == "wrong_audience"
+    assert pod.visit("s-1").get() == (401, "bad_token")  # browsers' tokens too
+    edit.change(providers=[{**provider, "client_id": ["other", "app"]}])
+    assert pod.visit("s-1").get() == IN
+    assert pod.log_out("s-1") == 200
+    assert pod.visit("s-1").get() == OUT
+
+
+def test_the_relay_reads_logins_by_the_new_rules(tmp_path: Path) -> None:
+    cast = Cast(tmp_path)
+    with cast.running(), Browser() as browser, Browser() as other:
+        edit = Editor(cast)
+        (provider,) = cast.sidecar.config["providers"]
+        edit.change(providers=[{**provider, "client_id": "other"}])
+        assert browser.log_in(f"{cast.sidecar.url}/private", "alice").status_code == 503
+        assert edit.reason_of("login_unverified") == "wrong_audience"
+        edit.change(providers=[provider])
+        other.log_in(f"{cast.sidecar.url}/private", "alice")
+        assert cast.provider.end(cast.provider.sessions("alice")[-1]) == "ok"
+        assert is_refused(other.probe(f"{cast.sidecar.url}/api/me"))
 
 
 # Several processes
