@@ -103,8 +103,12 @@ class Pod:
 
     def __enter__(self) -> Self:
         threading.Thread(target=self.app.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-        self.sidecar.start()
-        self.sidecar.wait_until(self.sidecar.is_ready, "being ready")
+        try:
+            self.sidecar.start()
+            self.sidecar.wait_until(self.sidecar.is_ready, "being ready")
+        except BaseException as error:
+            self.__exit__(type(error), error, error.__traceback__)
+            raise
         return self
 
     def __exit__(

@@ -185,6 +185,12 @@ def test_no_process_outlives_the_supervisor(pod: Pod) -> None:
     wait_for(lambda: all(map(is_dead, pids)), "the end of all processes")
 
 
+def test_the_bench_ends_even_what_a_test_has_stopped(tmp_path: Path) -> None:
+    with Pod(tmp_path, workers=2) as pod:
+        stopped = [pod.kill(name, signal.SIGSTOP) for name in ("worker 0", "control")]
+    wait_for(lambda: all(map(is_dead, stopped)), "the end of all processes")
+
+
 def test_the_numbers_of_all_workers_are_one(pod: Pod) -> None:
     pod.answers("s-1", CONNECTIONS)
     assert requested(pod) == CONNECTIONS
@@ -205,7 +211,7 @@ def requested(pod: Pod) -> float:
 def test_a_store_that_cannot_be_used_ends_the_pod_with_one_line(tmp_path: Path) -> None:
     (tmp_path / "state.db").write_bytes(b"no database at all, but long enough to be read as a header" * 20)
     pod = Pod(tmp_path, workers=WORKERS)
-    pod.sidecar.start()
-    assert pod.sidecar.wait() == 1
-    assert str(tmp_path / "state.db") in pod.sidecar.output()
     pod.app.server_close()
+    with pod.sidecar:
+        assert pod.sidecar.wait() == 1
+    assert str(tmp_path / "state.db") in pod.sidecar.output()
