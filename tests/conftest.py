@@ -78,7 +78,9 @@ class RedisServer:
         assert self._process is None, "already running"
         self.settings |= settings
         self.folder.mkdir(parents=True, exist_ok=True)
-        options = {"port": str(self.port), "bind": "127.0.0.1", "dir": str(self.folder), "save": ""} | self.settings
+        options = {"port": str(self.port), "bind": "127.0.0.1", "dir": str(self.folder), "save": ""}
+        options |= {"repl-diskless-sync-delay": "0"}  # a replica would wait five seconds for others to join it
+        options |= self.settings
         words = [word for key, value in options.items() for word in (f"--{key}", value)]
         with (self.folder / "server.log").open("ab") as output:
             self._process = subprocess.Popen([self.program, *words], stdout=output, stderr=output)

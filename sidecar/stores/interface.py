@@ -69,6 +69,12 @@ class Store(Protocol):
         The mark is for `confirmed`; None where nobody else has to confirm.
         """
 
+    async def durable(self) -> bool:
+        """Whether what appends refused as NOT_DURABLE is by now as durable as configured, and needs no more care.
+
+        False: it may be lost, append it again. StoreError: not yet, or it cannot be said.
+        """
+
     async def restore(self, revocations: Sequence[Revocation]) -> None:
         """Put back what the log has lost, as `append` does. Nobody was promised anything, so it waits for no more."""
 

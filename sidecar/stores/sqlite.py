@@ -122,8 +122,11 @@ class SqliteStore:
         await self._commits.add([(insert, (self._entries.pack(each), each.expires)) for each in revocations])
         self._news.set()
 
+    async def durable(self) -> bool:
+        return True  # a commit is on the disk in any case
+
     async def restore(self, revocations: Sequence[Revocation]) -> None:
-        await self.append(revocations)  # a commit is on the disk in any case
+        await self.append(revocations)
 
     async def snapshot(self) -> AsyncIterator[Sequence[Revocation]]:
         self._cursor = 0

@@ -67,6 +67,9 @@ class RemoteStore:
     async def append(self, revocations: Sequence[Revocation]) -> None:
         await self._ask(Call.APPEND, pack_revocations(revocations))
 
+    async def durable(self) -> bool:
+        return True  # it is in the log, and in the control process's outbox until it is durable
+
     async def restore(self, revocations: Sequence[Revocation]) -> None:
         await self.append(revocations)
 

@@ -194,7 +194,7 @@ async def test_a_file_that_becomes_read_only_refuses_logouts_and_is_read_on(tmp_
 
 
 async def test_a_defect_while_the_outbox_is_written_does_not_end_it(start_node, revocation, until, caplog, monkeypatch):
-    monkeypatch.setattr(publish, "REWRITE_S", 0.01)
+    monkeypatch.setattr(publish, "PAUSE_S", 0.01)
     node = await start_node("sqlite://")
     append, node.store.append = node.store.append, lambda _revocations: 1 / 0
     with pytest.raises(ZeroDivisionError):
@@ -261,7 +261,7 @@ async def test_what_is_in_no_log_does_not_wait_for_what_is_not_durable(
     expected = [revocation(number) for number in range(5)]
     node.publisher._keep(expected)  # as after an outage
 
-    await until(lambda: other.knows(*expected), within=publish.REWRITE_S)
+    await until(lambda: other.knows(*expected), within=publish.PAUSE_S)
     assert node.publisher.waiting == 5
 
 
