@@ -165,10 +165,17 @@ class State:
         return self._settled is None or await self._settled()
 
     def _revoked(self, revocation: Revocation) -> None:
-        self._on_revocation(revocation)
+        self._tell(self._on_revocation, revocation)
 
     def _fed(self, revocation: Revocation) -> None:
-        (self._on_revocation if self.feed.loaded.is_set() else self._on_load)(revocation)
+        self._tell(self._on_revocation if self.feed.loaded.is_set() else self._on_load, revocation)
+
+    def _tell(self, whom: Callable[[Revocation], None], revocation: Revocation) -> None:
+        """The replica has it already, and denies. A defect behind it must not keep the next one from the replica."""
+        try:
+            whom(revocation)
+        except Exception:  # see above
+            _logger.critical("revocation_fault", exc_info=True)
 
     async def aclose(self) -> None:
         """Stop everything, the store last."""

@@ -13,7 +13,7 @@ from sidecar import clock
 from sidecar.app.state import State
 from sidecar.config.load import load
 from sidecar.config.model import Config
-from sidecar.core.identity import Digester
+from sidecar.core.identity import Digester, Kind
 from sidecar.core.logout_token import LogoutToken
 from sidecar.core.revocation import Revocation
 from sidecar.stores.interface import StoreError
@@ -104,6 +104,33 @@ async def test_a_start_that_dies_is_told_to_the_operator(config: Config, caplog:
     assert caplog.records[0].getMessage() == "state_died"
     assert state.problem() == "state_died"
     await state.aclose()
+
+
+async def test_a_defect_behind_one_revocation_keeps_no_other_from_the_replica(
+    config: Config, caplog: pytest.LogCaptureFixture
+):
+    store = SqliteStore(None)
+    state = State(config, store)
+    seen: list[Revocation] = []
+
+    def defective(revocation: Revocation) -> None:
+        seen.append(revocation)
+        raise ZeroDivisionError
+
+    state.start(defective, lambda: None)
+    try:
+        await until(state.feed.loaded.is_set)
+        own, fed = (Revocation(Kind.SID, bytes((number,)) * 16, 1, 2**31) for number in (1, 2))
+        await state.publisher.publish([own])
+        await store.append([fed])
+        await until(lambda: state.replica.cutoff(fed.digest) is not None)
+        assert state.replica.cutoff(own.digest) is not None
+        assert state.publisher.waiting == 0
+        assert state.problem() is None
+        assert len(seen) == 2
+        assert caplog.text.count("revocation_fault") == 2
+    finally:
+        await state.aclose()
 
 
 async def test_a_file_that_was_locked_at_the_start_is_opened_when_it_is_free(config: Config, tmp_path: Path):

@@ -238,20 +238,6 @@ async def test_one_answer_is_enough_to_be_quick_again_after_the_next_failure(sta
     assert limits[:5] == [backoff.FIRST_S] * 5
 
 
-async def test_a_defect_in_a_task_beside_the_feed_is_shown_until_the_end(start_node, until):
-    node = await start_node("sqlite://")
-
-    async def defective():
-        raise ZeroDivisionError
-
-    node.feed._spawn(defective())
-    await until(lambda: node.feed.last_error == "feed_died")
-    proved = node.freshness._proved
-    await until(lambda: node.freshness._proved > proved)
-
-    assert node.feed.last_error == "feed_died"
-
-
 async def test_what_is_in_no_log_does_not_wait_for_what_is_not_durable(
     redis_server, start_node, revocation, until, monkeypatch
 ):
