@@ -56,6 +56,12 @@ class Store(Protocol):
     async def kept_secret(self) -> bytes | None:
         """The digest secret that the store keeps, where it ever made one."""
 
+    async def superseded(self, now: int) -> int | None:
+        """Since when the secret that the store keeps is not the deployment's own any more, in seconds of wall time.
+
+        Noted as `now` by the first process that asks, and forgotten when one uses it again. None: it keeps none.
+        """
+
     def use_key(self, key_id: int, *others: int) -> None:
         """Name the key of the digests (`Digester.key_id`), and the others that are accepted.
 

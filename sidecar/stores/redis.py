@@ -2,7 +2,8 @@
 
     {lg:rv}:log       stream without TTL, one field `e` = one packed revocation. No TTL, or it would be the first victim
                       of a volatile-* eviction policy.
-    {lg:rv}:meta      hash: schema, epoch (random, set once: a changed one means that everything was lost), secret
+    {lg:rv}:meta      hash: schema, epoch (random, set once: a changed one means that everything was lost), secret, since
+                      when that is `superseded`; `asked` means nothing (`redis_append.py`)
     {lg:rv}:replicas  hash: process -> its heartbeat, and how far it has come (`redis_presence.py`)
     lg:b:<digest>     one binding
 
@@ -134,6 +135,7 @@ class RedisStore:
         return None if found is None else bytes(found)
 
     async def secret(self) -> bytes:
+        await self._writer.ask("HDEL", self._meta, "superseded")
         found = await self.kept_secret()
         if found is None:
             await self._writer.ask("HSETNX", self._meta, "secret", secrets.token_bytes(32))
@@ -142,6 +144,11 @@ class RedisStore:
             raise StoreError("store_secret_lost", f"{self._where}: lost what was just written")
         self._secret = found
         return found
+
+    async def superseded(self, now: int) -> int | None:
+        await self._writer.ask("HSETNX", self._meta, "superseded", now)
+        secret, since = await self._writer.ask("HMGET", self._meta, "secret", "superseded")
+        return None if secret is None or since is None else int(since)
 
     def use_key(self, key_id: int, *others: int) -> None:
         self._entries.use_key(key_id, *others)

@@ -114,6 +114,9 @@ class SqliteStore:
         self._secret = self._secret or found
         return self._secret
 
+    async def superseded(self, now: int) -> int | None:
+        return await self._in_thread(self._opened.superseded, now)
+
     def use_key(self, key_id: int, *others: int) -> None:
         self._entries.use_key(key_id, *others)
 
@@ -254,8 +257,17 @@ class _Database:
 
     def secret(self, wanted: bytes) -> bytes:
         with self._errors(), self._transaction() as connection:
+            connection.execute("DELETE FROM meta WHERE name = 'superseded'")
             connection.execute("INSERT OR IGNORE INTO meta VALUES ('secret', ?)", (wanted,))
             return bytes(connection.execute("SELECT value FROM meta WHERE name = 'secret'").fetchone()[0])
+
+    def superseded(self, now: int) -> int | None:
+        with self._errors(), self._transaction() as connection:
+            select = "SELECT name, value FROM meta"
+            if "secret" not in dict(connection.execute(select)):
+                return None
+            connection.execute("INSERT OR IGNORE INTO meta VALUES ('superseded', ?)", (b"%d" % now,))
+            return int(dict(connection.execute(select))["superseded"])
 
     def prune(self, now: float) -> int:
         """Drop at most a page of each kind, and say how many that were.

@@ -61,6 +61,9 @@ class RemoteStore:
     async def kept_secret(self) -> bytes | None:
         return await self._ask(Call.KEPT_SECRET) or None
 
+    async def superseded(self, now: int) -> int | None:  # noqa: ARG002 - the protocol's
+        return None  # the control process says it
+
     def use_key(self, key_id: int, *_others: int) -> None:
         self._key_id = key_id  # both processes have read the same configuration: one key stands for all of them
 

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from sidecar import clock
+from sidecar.app import state as state_module
 from sidecar.app.state import State
 from sidecar.config.load import load
 from sidecar.config.model import Config
 from sidecar.core.identity import Digester, Kind
 from sidecar.core.logout_token import LogoutToken
-from sidecar.core.revocation import Revocation
+from sidecar.core.revocation import SLACK_S, Revocation
 from sidecar.stores.interface import StoreError
 from sidecar.stores.sqlite import SqliteStore
 
@@ -169,6 +170,40 @@ async def test_a_key_that_the_store_made_before_one_was_set_goes_on_counting(
         await until(state.feed.loaded.is_set)
         assert [each.key_id for each in state.digester.others] == ([old.key_id] if old else [])
         assert len(keys) == len(state.digester.others)  # what was digested before has to be digested again
+    finally:
+        await state.aclose()
+
+
+@pytest.mark.parametrize("has_expired", [True, False])
+async def test_when_no_session_is_left_that_needs_it_the_old_key_is_said_to_be_removable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, has_expired: bool
+):
+    monkeypatch.setattr(state_module, "REMOVABLE_S", 0.01)
+    url = f"sqlite:///{tmp_path}/state.db"
+    (tmp_path / "secret").write_bytes(b"the secret that was set later")
+    path = tmp_path / "config.yaml"
+    path.write_text(TEXT.replace('url: "sqlite://"', f'url: "{url}", secret: {{file: {tmp_path}/secret}}'))
+    config = load(str(path))
+    store = SqliteStore(str(tmp_path / "state.db"))
+    await store.open()
+    await store.secret()
+    since = int(clock.wall() - config.session.max_age - SLACK_S) + (0 if has_expired else 60)
+    await store.superseded(since)
+    asked: list[int] = []
+    superseded = store.superseded
+
+    async def counted(now: int) -> int | None:
+        asked.append(now)
+        return await superseded(now)
+
+    store.superseded = counted  # type: ignore[method-assign]
+    state = State(config, store)
+    state.start(lambda _revocation: None, lambda: None)
+    try:
+        await until(lambda: "store_key_removable" in caplog.text if has_expired else len(asked) > 2)
+        said = [record for record in caplog.records if record.getMessage() == "store_key_removable"]
+        assert len(said) == has_expired
+        assert len(state.digester.others) == 1  # dropped by nobody but the operator
     finally:
         await state.aclose()
 
