@@ -2,7 +2,7 @@
 
     {lg:rv}:log       stream without TTL, one field `e` = one packed revocation. No TTL, or it would be the first victim
                       of a volatile-* eviction policy.
-    {lg:rv}:meta      hash: schema, epoch (random, set once: a changed one means that everything was lost), secret, since
+    {lg:rv}:meta      hash: schema, epoch (random, set once: a changed one means that all was lost), secret, and since
                       when that is `superseded`; `asked` means nothing (`redis_append.py`)
     {lg:rv}:replicas  hash: process -> its heartbeat, and how far it has come (`redis_presence.py`)
     lg:b:<digest>     one binding
