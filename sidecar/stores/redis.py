@@ -267,7 +267,7 @@ class RedisStore:
             if present is None:
                 await self._writer.ask("HSETNX", self._meta, name, value)
         schema, _, *secret = await self._writer.ask("HMGET", self._meta, *wanted)
-        if schema is None or int(schema) > SCHEMA_VERSION:
+        if schema is None or not schema.isdigit() or int(schema) > SCHEMA_VERSION:
             raise StoreUnusable("store_schema_newer", f"{self._where}: written by a newer release")
         if secret and secret[0] != self._secret:
             # A process that started after a loss of all data made another one before we could put ours back.
