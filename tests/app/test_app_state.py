@@ -14,6 +14,7 @@ from sidecar.app import state as state_module
 from sidecar.app.state import State
 from sidecar.config.load import load
 from sidecar.config.model import Config
+from sidecar.core.freshness import Freshness
 from sidecar.core.identity import Digester, Kind
 from sidecar.core.logout_token import LogoutToken
 from sidecar.core.revocation import SLACK_S, Revocation
@@ -76,6 +77,22 @@ async def test_a_store_that_was_never_reached_is_shown_as_a_problem(config: Conf
         assert state.problem() is None
     finally:
         await state.aclose()
+
+
+@pytest.mark.parametrize(
+    ("limits", "age_s", "said"),
+    [((5, 5), 0, None), ((1, 60), 2, "stale, 2"), ((1, 2), 3, "blind, 3"), ((1, 2), None, "blind, never loaded")],
+)
+async def test_how_old_the_replica_is_is_shown_to_the_operator(
+    config: Config, limits: tuple[float, float], age_s: float | None, said: str | None
+):
+    state = State(config, SqliteStore(None), freshness=Freshness(*limits))
+    if age_s is not None:
+        state.freshness.proved(clock.boot() - age_s)
+
+    shown = state.staleness()
+    assert (shown or "").startswith(said or "")
+    assert (shown is None) == (said is None)
 
 
 async def test_logouts_from_before_the_key_are_all_enforced_before_the_store_is_waited_for(config: Config):
