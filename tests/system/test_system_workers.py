@@ -5,7 +5,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
 import requests
@@ -104,6 +104,21 @@ def test_a_worker_that_hangs_holds_up_no_logout_and_serves_nobody_afterwards(pod
     assert {visit.is_served() for visit in kept} == {OUT, None}
     assert pod.answers("s-1", CONNECTIONS) == {OUT}
     assert pod.sidecar.metric('logout_sidecar_workers_killed_total{reason="unconfirmed"}') == 1
+
+
+def test_what_is_open_when_a_pod_has_been_cut_off_for_too_long_is_cut_in_every_worker(
+    redis_server: Any, tmp_path: Path
+) -> None:
+    store = {"url": redis_server.url, "fresh": "500ms", "grace": "1s"}
+    with Pod(tmp_path, workers=2, store=store) as pod:
+        mine, nobodys = [pod.visit("s-1") for _ in range(16)], [pod.visit_of_nobody() for _ in range(4)]
+        for visit in (*mine, *nobodys):
+            visit.begin()
+        redis_server.suspend()
+        assert all(visit.is_cut(within=5) for visit in mine)  # how soon is for tests/proxy/test_proxy_blind.py
+        assert not any(visit.is_cut(within=0.1) for visit in nobodys)
+        redis_server.resume()
+        wait_for(lambda: pod.answers("s-1", 8) == {IN}, "serving again")
 
 
 def test_the_control_process_may_die_and_nobody_notices(pod: Pod) -> None:
