@@ -6,6 +6,7 @@ its lifeline. Until then workers that finish their requests have a store, and lo
 
 import asyncio
 import contextlib
+import logging
 import socket
 from collections.abc import Mapping
 from functools import partial
@@ -16,7 +17,7 @@ from sidecar import clock, log, metrics
 from sidecar.app.accepted import Accepted
 from sidecar.app.control_plane import ControlPlane
 from sidecar.app.exposure import exposure
-from sidecar.app.process import background, lifeline_ends, say_started, say_stopped, settle, site, stop_signal
+from sidecar.app.process import Background, announce, first_of, lifeline_ends, settle, site, stop_signal
 from sidecar.app.providers import Provider, open_providers, renewed
 from sidecar.app.reload import Reloader
 from sidecar.app.state import State, open_state
@@ -30,6 +31,8 @@ from sidecar.workers.journal import Journal
 from sidecar.workers.logins import PodLogins
 from sidecar.workers.roster import Roster
 from sidecar.workers.tally import Tally
+
+_logger = logging.getLogger(__name__)
 
 SHUTDOWN_S = 0.5  # for lines that are still open
 
@@ -46,7 +49,7 @@ async def serve_control(
     lifeline: int,
 ) -> int:
     """Serve until the lifeline ends; the exit code. `living`: workers that run already. Raises SidecarError."""
-    draining, over = stop_signal(), lifeline_ends(lifeline)
+    draining, over, background = stop_signal(), lifeline_ends(lifeline), Background()
     async with contextlib.AsyncExitStack() as stack:
         state = await stack.enter_async_context(open_state(config))
         providers = await stack.enter_async_context(open_providers(config))
@@ -69,22 +72,26 @@ async def serve_control(
             shown={"configuration": reloader.problem, **looks.shown},
             pod=Tally(lines=lambda: center.lines, is_alive=roster.__contains__).pod,
         )
-        background(stack, settle(state.feed.loaded))
-        background(stack, roster.watch())
-        # The first load need not be told change by change: workers get the whole replica after it.
-        state.start(
-            journal.append,
-            lambda: None,
-            on_load=lambda _revocation: None,
-            confirmed=center.everywhere,
-            settled=center.settled,
-        )
-        background(stack, reloader.run())
-        background(stack, looks.watch())
-        say_started(config)
-        await over.wait()
-    say_stopped()
-    return 0
+        background.run(stack, "settle", settle(state.feed.loaded))
+        background.run(stack, "roster", roster.watch())
+        _start(state, journal, center)
+        background.run(stack, "reload", reloader.run())
+        background.run(stack, "exposure", looks.watch())
+        announce(config, workers=config.workers)
+        await first_of(over, background.failed)
+    log.event(_logger, logging.INFO, "stopped")
+    return background.code
+
+
+def _start(state: State, journal: Journal, center: Hub) -> None:
+    # The first load need not be told change by change: workers get the whole replica after it.
+    state.start(
+        journal.append,
+        lambda: None,
+        on_load=lambda _revocation: None,
+        confirmed=center.everywhere,
+        settled=center.settled,
+    )
 
 
 def _hub(state: State, journal: Journal, roster: Roster, logins: PodLogins) -> Hub:

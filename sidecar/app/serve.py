@@ -5,6 +5,7 @@ then the planes; and the public listener last, when there is somebody to judge.
 """
 
 import contextlib
+import logging
 from collections.abc import Mapping
 from functools import partial
 
@@ -17,12 +18,14 @@ from sidecar.app.exposure import exposure
 from sidecar.app.listener import open_public
 from sidecar.app.memory import keep_freed_memory
 from sidecar.app.pod import run_pod
-from sidecar.app.process import background, drain, say_started, say_stopped, settle, stop_signal
+from sidecar.app.process import Background, announce, drain, first_of, settle, stop_signal
 from sidecar.app.providers import Provider, open_providers, renewed
 from sidecar.app.reload import Reloader
 from sidecar.app.sockets import listening, private_socket
 from sidecar.app.state import open_state
 from sidecar.config.load import Loaded
+
+_logger = logging.getLogger(__name__)
 
 
 def run(loaded: Loaded) -> int:
@@ -35,7 +38,7 @@ def run(loaded: Loaded) -> int:
 
 
 async def _serve(loaded: Loaded) -> int:
-    config, stopping = loaded.config, stop_signal()
+    config, stopping, background = loaded.config, stop_signal(), Background()
     async with contextlib.AsyncExitStack() as stack:
         public = stack.enter_context(listening(config.listen, "listen", mode=config.listen_mode))
         ops = stack.enter_context(listening(config.ops.listen, "ops.listen"))
@@ -58,16 +61,16 @@ async def _serve(loaded: Loaded) -> int:
             shown={"configuration": reloader.problem, **looks.shown},
             collectors=data.collectors,
         )
-        background(stack, settle(state.feed.loaded))
+        background.run(stack, "settle", settle(state.feed.loaded))
         state.start(data.revoked, data.key_changed)
         accepting = await open_public(data.plane, config, public)
-        background(stack, reloader.run())
-        background(stack, looks.watch())
-        say_started(config)
-        await stopping.wait()
+        background.run(stack, "reload", reloader.run())
+        background.run(stack, "exposure", looks.watch())
+        announce(config)
+        await first_of(stopping, background.failed)
         await drain(config.drain, data.plane, accepting)
-    say_stopped()
-    return 0
+    log.event(_logger, logging.INFO, "stopped")
+    return background.code
 
 
 def _use(data: DataPlane, control: ControlPlane, providers: Mapping[str, Provider], loaded: Loaded) -> None:
