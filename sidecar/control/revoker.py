@@ -1,9 +1,11 @@
 """From a valid logout token to revocations, once the deployment's digest key is known.
 
 Without `store.secret` the key is in the store, and a store that is away at the start keeps it away. Until then every
-bound request is refused anyway; the logouts of that time are kept, bounded, and published when the key comes.
+bound request is refused anyway; the logouts of that time are kept, bounded, and published when the key comes. One that
+was queued while a process started is not refused for the moment that reading the key takes.
 """
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -16,6 +18,7 @@ from sidecar.log import event
 from sidecar.stores.interface import StoreError
 
 MAX_KEPT = 10_000
+KEY_S = 0.25  # of the second within which a logout is answered; a store that is there gives the key in a few ms
 
 _logger = logging.getLogger(__name__)
 
@@ -26,20 +29,20 @@ class Revoker:
     def __init__(self, *, digester: Digester, publish: Callable[[Sequence[Revocation]], Awaitable[None]]) -> None:
         self._digester = digester
         self._publish = publish
-        self._is_keyed = False
+        self._keyed = asyncio.Event()
         self._kept: list[tuple[LogoutToken, int]] = []
         self._dropped = 0
 
     async def __call__(self, token: LogoutToken, expires: int) -> None:
         """Enforce here at once, and return when durable. Raises StoreError."""
-        if not self._is_keyed:
+        if not await self._is_keyed():
             self._keep(token, expires)
             raise StoreError("store_unavailable", "the store has not been reached since the start")
         await self._publish(tuple(self._meant_by(token, expires)))
 
     async def keyed(self) -> None:
         """The key is known: publish what was kept. What the store refuses waits in the publisher's outbox."""
-        self._is_keyed = True
+        self._keyed.set()
         kept, self._kept = self._kept, []
         if self._dropped:
             event(_logger, logging.ERROR, "logouts_dropped", dropped=self._dropped)
@@ -48,6 +51,13 @@ class Revoker:
         if meant:
             with contextlib.suppress(StoreError):
                 await self._publish(meant)
+
+    async def _is_keyed(self) -> bool:
+        if not self._keyed.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(KEY_S):
+                    await self._keyed.wait()
+        return self._keyed.is_set()
 
     def _keep(self, token: LogoutToken, expires: int) -> None:
         if len(self._kept) < MAX_KEPT:

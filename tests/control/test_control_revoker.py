@@ -1,5 +1,6 @@
 """From a valid logout token to revocations: under every accepted key, and only once the key is known."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -88,3 +89,18 @@ async def test_what_came_before_the_key_is_refused_kept_and_published_with_it():
     digester.use(NEW)
     await revoker.keyed()
     assert [each.digest for each in taken] == [Digester(NEW).sid("https://idp.test", "app", "s-1")]
+
+
+async def test_what_comes_a_moment_before_the_key_waits_for_it():
+    taken: list[Revocation] = []
+
+    async def publish(revocations: object) -> None:
+        taken.extend(revocations)  # type: ignore[arg-type]
+
+    revoker = Revoker(digester=Digester(NEW), publish=publish)
+    waiting = asyncio.ensure_future(revoker(token(), EXPIRES))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    await revoker.keyed()
+    await waiting  # and raises nothing
+    assert len(taken) == 1
