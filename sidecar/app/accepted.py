@@ -14,7 +14,6 @@ import signal
 from pathlib import Path
 
 from sidecar.config.load import Loaded, load_all
-from sidecar.config.problem import ConfigErrors
 
 
 class Accepted:
@@ -28,17 +27,25 @@ class Accepted:
 
     def publish(self, loaded: Loaded) -> None:
         """In the control process: this is the configuration from now on. Raises OSError, and then it is not."""
-        draft = self._file.with_suffix(".draft")
-        draft.write_text(loaded.text, encoding="utf-8")
-        draft.replace(self._file)
+        self._write(loaded.text)
         self._loaded = loaded
         with contextlib.suppress(ProcessLookupError):  # then this process ends as well
             signal.pidfd_send_signal(self._supervisor, signal.SIGUSR1)
 
+    def restore(self) -> None:
+        """At the start of a control process: what its predecessor wrote and told nobody of is not the configuration."""
+        if self._file.exists():
+            self._write(self._loaded.text)
+
+    def _write(self, text: str) -> None:
+        draft = self._file.with_suffix(".draft")
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(self._file)
+
     def note(self) -> None:
-        """In the supervisor: there is another one. Says nothing: the log is not the supervisor's to write."""
+        """In the supervisor, which must outlive everything and writes no log: there is another one."""
         self._is_behind = True
-        with contextlib.suppress(ConfigErrors):  # a secret's file has just gone: whoever is started next tries again
+        with contextlib.suppress(Exception):  # whoever is started next tries again, and says what is wrong
             self.take()
 
     def take(self) -> Loaded:

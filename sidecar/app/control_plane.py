@@ -73,7 +73,6 @@ class ControlPlane:
 
     def _key_problems(self) -> dict[str, Check]:
         """What keeps each provider's tokens from being verified."""
-
         return {f"keys {issuer}": partial(self._key_problem, issuer) for issuer in self.providers}
 
     def _key_problem(self, issuer: str) -> str | None:

@@ -59,6 +59,7 @@ async def serve_control(
         center = _hub(state, journal, roster, logins)
         await site(stack, web.AppRunner(center.app(), access_log=None, shutdown_timeout=SHUTDOWN_S), hub)
         _measure(config, center)
+        accepted.restore()
         plane = ControlPlane(config, state, providers)
         reloader = Reloader(accepted.current(), apply=partial(_use, plane, providers, accepted), unfit=_unfit)
         looks = exposure(config)

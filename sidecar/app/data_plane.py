@@ -43,7 +43,7 @@ class DataPlane:
             stats=stats,
         )
         self.collectors: tuple[Collector, ...] = (stats, self._counts)
-        provide_descriptors(config)
+        _provide_descriptors(config)
 
     def conduct(self, config: Config, providers: Mapping[str, Provider]) -> Conduct:
         """All that a configuration says of the data plane and a reload may change; changes nothing by itself."""
@@ -74,7 +74,7 @@ class DataPlane:
         self.plane.use(conduct)
         self.plane.app.use(_app_terms(config))
         self.plane.control.use(_control_terms(config))
-        provide_descriptors(config)
+        _provide_descriptors(config)
 
     def revoked(self, revocation: Revocation) -> None:
         """A revocation changed the replica."""
@@ -116,7 +116,7 @@ def _control_terms(config: Config) -> PoolTerms:
     return PoolTerms(head_bytes=config.limits.head_bytes, keepalive=30.0)
 
 
-def provide_descriptors(config: Config) -> None:
+def _provide_descriptors(config: Config) -> None:
     """Connections are refused in good order only as long as there are descriptors to accept them with."""
     needed = config.limits.connections + REFUSED_AT_ONCE + config.upstream.max_connections + _OTHER_DESCRIPTORS
     allowed = allow_descriptors(needed)

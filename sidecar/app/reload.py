@@ -82,6 +82,8 @@ class Reloader:
         try:
             loaded = await asyncio.to_thread(load_all, self._file)  # parsing takes as long as a hundred requests
             if await self._fingerprint() != seen:
+                if is_told:
+                    self._told.set()  # it was not complete after all: whoever said so gets an answer to what it becomes
                 return
             self._take(loaded, is_told=is_told)
         except ConfigErrors as errors:

@@ -41,6 +41,7 @@ RELOADED: Final = frozenset(
         ("limits", "body_stall_timeout"),
         ("limits", "body_min_rate"),
         ("limits", "body_bytes"),
+        ("reload",),
         ("log", "level"),
         ("log", "access"),
         ("log", "access_sample"),

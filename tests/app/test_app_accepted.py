@@ -65,6 +65,16 @@ def test_nobody_starts_with_the_old_one_while_the_new_one_cannot_be_read(
     assert signals
 
 
+def test_what_a_control_process_wrote_and_told_nobody_of_is_undone_by_the_next(
+    file: Path, tmp_path: Path, signals: list[int]
+) -> None:
+    supervisor = Accepted(load_all(str(file)), tmp_path)
+    (tmp_path / "configuration").write_text(TEXT.format(key=tmp_path / "key", action="strip"))
+    Accepted(supervisor.current(), tmp_path).restore()
+    assert supervisor.take().config.enforcement.action == "reject"
+    assert signals == []
+
+
 def test_who_is_told_of_nothing_keeps_what_there_is(file: Path, tmp_path: Path) -> None:
     loaded = load_all(str(file))
     assert Accepted(loaded, tmp_path / "folder").take() is loaded

@@ -225,6 +225,28 @@ async def test_the_operator_hears_of_each_sighup(bench: Bench, caplog: pytest.Lo
     assert [name for name, _ in said(caplog)] == ["config_reloaded", "config_refused", "config_refused"]
 
 
+async def test_a_file_that_changes_while_it_is_read_is_read_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def changing(file: str) -> Loaded:
+        loaded = load_all(file)
+        monkeypatch.undo()
+        bench.volume.mount(bench.volume.text("logout: {app_paths: [/out]}\n"))
+        return loaded
+
+    bench.volume.mount(bench.volume.text(STRIP))
+    monkeypatch.setattr("sidecar.app.reload.load_all", changing)
+    await bench.look(is_told=True)
+    assert bench.taken == []
+    watch = asyncio.create_task(bench.reloader.run())  # it was told, and has not answered yet
+    async with asyncio.timeout(5):
+        while not bench.taken:
+            await asyncio.sleep(0.01)
+    watch.cancel()
+    await asyncio.wait({watch})
+    assert bench.taken[0].config.logout.app_paths == ("/out",)
+
+
 async def test_sighup_and_the_poll_are_both_heard(volume: Volume) -> None:
     slow = Bench(volume, poll="1h")
     watch = asyncio.create_task(slow.reloader.run())

@@ -42,6 +42,7 @@ def changed(write: Write, old: str, new: str) -> tuple[list[str], list[str]]:
         ("", "logout: {app_paths: [/out]}", ["logout.app_paths"]),
         ("", "store: {on_stale: fail_open}", ["store.on_stale"]),
         ("", "limits: {head_timeout: 3s, body_bytes: 9}", ["limits.head_timeout", "limits.body_bytes"]),
+        ("", "reload: {poll: null}", ["reload.poll"]),
         ("", "log: {level: debug, access: true}", ["log.level", "log.access"]),
     ],
 )
@@ -63,7 +64,6 @@ def test_what_is_taken_over(write: Write, old: str, new: str, keys: list[str]) -
         ("drain: {delay: 1s}", ["drain.delay"]),
         ("limits: {connections: 5}", ["limits.connections"]),
         ("log: {format: text}", ["log.format"]),
-        ("reload: {poll: null}", ["reload.poll"]),
     ],
 )
 def test_what_needs_a_restart(write: Write, new: str, keys: list[str]) -> None:
