@@ -88,7 +88,7 @@ class DrainSettings(Settings):
 
     delay: Annotated[Duration, between("0s", "10m")] = 5.0
     """How long new requests are accepted after readiness has gone, so that load balancers notice."""
-    timeout: Annotated[Duration, between("0s", "1h")] = 25.0
+    timeout: Annotated[Duration, between("0s", "1h")] = 18.0
     """How long requests may take after that; then they are cut."""
 
 

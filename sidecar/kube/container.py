@@ -88,6 +88,11 @@ def _classic(settings: Settings) -> dict[str, Any]:
             return {}
 
 
+def pre_stop_seconds(settings: Settings) -> int:
+    """How long the container goes on before SIGTERM."""
+    return 0 if settings.native or settings.pre_stop == "none" else _PRE_STOP_S
+
+
 def _probes(ops_port: int) -> dict[str, Any]:
     """Of the sidecar alone. Start-up asks for liveness: it must not wait for providers or the store."""
 

@@ -21,6 +21,7 @@ from sidecar.kube.outcome import Refused
 from sidecar.kube.settings import CONFIG_HASH, Settings
 
 _FORGETS = "the store is SQLite in an emptyDir: what was revoked is forgotten when the pod is replaced"
+_CUT_S = 1.0  # for what is left when the drain is over
 _LOOPBACK = ("127.", "::1", "localhost")
 
 
@@ -33,6 +34,7 @@ class Embedded:
     listen_port: int | None = None  # None: the secrets are elsewhere, so only the text could be checked
     ops_port: int | None = None
     is_sqlite: bool = False
+    drain_s: float = 0.0  # what the sidecar may take after SIGTERM
     lasting: str | None = None  # what a running sidecar does not take over; None: nothing is known of that
 
     @property
@@ -67,8 +69,15 @@ def _known(file: str, text: str, config: Config, notes: tuple[str, ...]) -> Embe
     if not isinstance(ops, TcpAddress) or ops.port == 0 or ops.host.startswith(_LOOPBACK):
         raise Refused("not_reachable", f"{file}: ops.listen: the kubelet's probes must reach it; use 0.0.0.0:4181")
     is_sqlite = config.store.url.kind == "sqlite"
-    kept = lasting(text) if config.reload.poll is not None else None
-    return Embedded(text, (*notes, *([_FORGETS] if is_sqlite else [])), listen.port, ops.port, is_sqlite, kept)
+    return Embedded(
+        text,
+        (*notes, *([_FORGETS] if is_sqlite else [])),
+        listen_port=listen.port,
+        ops_port=ops.port,
+        is_sqlite=is_sqlite,
+        drain_s=config.drain.delay + config.drain.timeout + _CUT_S,
+        lasting=lasting(text) if config.reload.poll is not None else None,
+    )
 
 
 def applied(settings: Settings, configuration: Embedded) -> Settings:

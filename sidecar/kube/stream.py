@@ -5,10 +5,12 @@ as well: a pipeline that injects nothing would be noticed by nobody. The same in
 byte.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from sidecar.kube.container import pre_stop_seconds
 from sidecar.kube.documents import Document, joined, read, written
 from sidecar.kube.embed import Embedded, config_map
 from sidecar.kube.inject import Injection, inject_template
@@ -32,6 +34,7 @@ from sidecar.kube.workload import (
     template_path,
 )
 
+_USUAL_GRACE_S = 30  # the default of Kubernetes
 _NAMED_PORT_NOTE = "a Service finds a native sidecar's port by name from Kubernetes 1.33 on; below, use mode classic"
 
 
@@ -106,6 +109,7 @@ def _inject_all(stream: _Stream, defaults: Settings, chosen: frozenset[str], emb
         if injection.skipped is None:
             stream.values[index] = put(stream.values[index], (*path, *inside), injection.template)
         _remember(stream, index, each, injection, defaults, is_chosen=name_of(each) in chosen)
+        _note_end(stream, index, each, injection, embedded)
     _check_choice(stream, chosen)
 
 
@@ -153,6 +157,19 @@ def _remember(
     stream.notes.append(f"{where}: the pod's port {app.number} is still open; allow only {ports} in a NetworkPolicy")
     if settings.native and settings.port_name is not None:
         stream.notes.append(f"{where}: {_NAMED_PORT_NOTE}")
+
+
+def _note_end(stream: _Stream, index: int, workload: Object, injection: Injection, embedded: Embedded | None) -> None:
+    """Kubernetes kills what still runs when the grace period is over. It begins with the end of the app."""
+    settings = injection.settings
+    if settings is None or settings.config_hash is None or embedded is None:
+        return
+    needed = math.ceil(embedded.drain_s + pre_stop_seconds(settings))
+    given = injection.template["spec"].get("terminationGracePeriodSeconds")
+    seconds = given if isinstance(given, int) else _USUAL_GRACE_S
+    if needed > seconds:
+        text = f"terminationGracePeriodSeconds is {seconds}, and the sidecar's end may take {needed} s; raise it"
+        stream.notes.append(f"{stream.where(index, name_of(workload))}: {text}, or shorten drain")
 
 
 def _check_choice(stream: _Stream, chosen: frozenset[str]) -> None:

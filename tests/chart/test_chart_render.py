@@ -165,7 +165,7 @@ def test_a_native_sidecar_comes_first_and_a_classic_one_last() -> None:
 @pytest.mark.parametrize(
     ("case", "words", "seconds"),
     [
-        ("minimal", (), 40),  # 5 of the app's preStop, 5 and 25 of the drain, 5 to spare
+        ("minimal", (), 33),  # 5 of the app's preStop, 5 and 18 of the drain, 5 to spare
         ("full", ("--set", "terminationGracePeriodSeconds=null"), 81),  # 8, then 7.5 and 60, rounded up, 5
         ("classic", (), 11),  # 5 of the preStop, 0.5 rounded up, 5
         ("full", (), 120),  # as asked

@@ -12,6 +12,8 @@ import pytest
 import yaml
 from kube_pods import FOLDER, MANIFESTS, MINORS, container, ours, patched, pod, restricted, spec, valid
 
+from sidecar.config.process_settings import DrainSettings
+from sidecar.kube.container import pre_stop_seconds
 from sidecar.kube.documents import read, split, written
 from sidecar.kube.embed import Embedded, applied
 from sidecar.kube.settings import DEFAULTS, Settings, configured
@@ -303,6 +305,34 @@ def test_replicas_that_share_no_store_are_refused(replicas: int | None, problems
     workload = deployment("d", pod(spec()), replicas=replicas)
     report = made(stream(workload), defaults=applied(DEFAULT, SQLITE), embedded=SQLITE)
     assert [each.reason for each in report.problems] == problems
+
+
+@pytest.mark.parametrize(
+    ("drain_s", "mode", "grace", "is_said"),
+    [
+        (24, {}, None, False),  # the defaults
+        (24, {"mode": "classic"}, None, False),
+        (29.5, {}, None, False),
+        (29.5, {"mode": "classic"}, None, True),
+        (29.5, {"mode": "classic", "pre_stop": "none"}, None, False),
+        (31, {}, None, True),
+        (31, {}, 31, False),
+        (24, {}, 10, True),
+    ],
+)
+def test_a_grace_period_that_is_too_short_is_told(
+    drain_s: float, mode: dict[str, str], grace: int | None, is_said: bool
+) -> None:
+    more = {} if grace is None else {"terminationGracePeriodSeconds": grace}
+    configuration = Embedded("a: 1\n", drain_s=drain_s)
+    text = stream(pod(spec(**more), **mode))
+    notes = made(text, defaults=applied(DEFAULT, configuration), embedded=configuration).notes
+    assert any("terminationGracePeriodSeconds is" in note for note in notes) == is_said
+
+
+def test_the_default_drain_fits_into_the_usual_grace_period() -> None:
+    drain = DrainSettings()
+    assert drain.delay + drain.timeout + 1 + pre_stop_seconds(Settings(native=False)) <= 30
 
 
 def autoscaler(name: str, most: int, **metadata: str) -> dict[str, Any]:

@@ -64,7 +64,7 @@
 {{- end }}
 
 {{- define "logout-sidecar.timeout" -}}
-{{- include "logout-sidecar.drainSeconds" (dict "config" .Values.config "key" "timeout" "default" "25s") }}
+{{- include "logout-sidecar.drainSeconds" (dict "config" .Values.config "key" "timeout" "default" "18s") }}
 {{- end }}
 
 {{/* Where the provider sends its logouts. */}}
