@@ -231,7 +231,8 @@ class Gate:
         """What a revocation may name to mean this request."""
         identity, session = judgement.identity, judgement.session
         sessions = identity.all_sessions() + ([session] if session is not None else [])
-        digests = [digest for each in sessions for digest in (each.own, each.sub) if digest is not None]
+        names = (name for session in sessions for each in session.all for name in (each.own, each.sub))
+        digests = [name for name in names if name is not None]
         credentials = [credential for credential, _ in identity.bound]
         return tuple(dict.fromkeys((*digests, *credentials, *identity.unbound)))
 

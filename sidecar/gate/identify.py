@@ -118,7 +118,7 @@ class Identifier:
             remembered = block.remembered = self._mark, self._single(self.presented(request))
         credential = remembered[1]
         session = self._directory.cached(credential, now) if credential else None
-        return (credential, session) if isinstance(session, BoundSession) else None
+        return (credential, session) if type(session) is BoundSession else None  # one session: no shared one
 
     def _single(self, presented: Presented) -> bytes:
         is_plain = not (presented.tokens or presented.is_ambiguous or presented.others)
@@ -323,7 +323,9 @@ def _own_digest(named: bytes, presented: Presented) -> bytes:
 
 def _is_later_login(new: BoundSession, old: BoundSession) -> bool:
     """Another login of the same person. A refreshed token of the same sid is not: it keeps the first login time."""
-    return not new.is_same(old) and new.is_of_same_subject(old) and new.login_time > old.login_time
+    return all(
+        not new.is_same(each) and new.is_of_same_subject(each) and new.login_time > each.login_time for each in old.all
+    )
 
 
 def _values(request: RequestHead, name: bytes) -> list[bytes]:
