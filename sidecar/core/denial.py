@@ -49,7 +49,7 @@ _DETAILS = {
     Reason.EXPIRED: "Your session has reached its maximum age. Sign in again to go on.",
     Reason.BAD_TOKEN: "The session token of this request could not be verified. Sign in again to go on.",
     Reason.AMBIGUOUS: "The cookies of this request cannot be read safely. Sign in again to go on.",
-    Reason.UNVOUCHED: "It names a session in a header that only the proxy in front may send.",
+    Reason.UNVOUCHED: "The session was named by somebody who may not name it. Sign in again to go on.",
     Reason.UNBOUND: "This session is not known here. Sign in again to go on.",
     Reason.STALE: "It cannot be checked at present whether your session is still valid. You stay signed in.",
     Reason.STORE: "It cannot be checked at present whether your session is still valid. You stay signed in.",

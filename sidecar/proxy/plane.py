@@ -47,7 +47,10 @@ class Plane:
         creates_trace: bool = False,
         dropped_trailers: frozenset[bytes] = frozenset(),
         collector: Collector | None = None,
+        callbacks: Collector | None = None,
+        vouches: bool = False,
     ) -> None:
+        """`vouches`: the gate wants to know whether a trusted peer has sent a request."""
         self.gate = gate
         self.app = app
         self.control = control
@@ -60,11 +63,14 @@ class Plane:
         self.creates_trace = creates_trace
         self.dropped_trailers = dropped_trailers  # folded names of fields that carry credentials
         self.collector = collector or Collector()
+        self.callbacks = callbacks or Collector(busy="too_many_logins")
         self.abandoned: set[Ending] = set()  # logins that go on without their clients
         # Chosen once: an exchange that counts costs, and one that does not must not ask.
         self.new_exchange: Callable[[Downstream, Plane, RequestHead], Exchange] = (
             Exchange if access_log is None else partial(LoggedExchange, access_log=access_log)
         )
+        if vouches:
+            self.new_exchange = _vouching(self.new_exchange)
         self.connections = Connections(most=limits.connections, most_a_peer=limits.connections_per_peer)
         self.is_draining = False  # answers say `Connection: close`
         self.is_closing = False  # idle connections are closed
@@ -108,9 +114,11 @@ class Plane:
             self.app.sweep(now)
             self.control.sweep(now)
             self.collector.sweep(now)
+            self.callbacks.sweep(now)
 
     def _buffered(self) -> int:
-        return sum(connection.buffered for connection in self.connections) + self.app.buffered + self.collector.held
+        held = self.collector.held + self.callbacks.held
+        return sum(connection.buffered for connection in self.connections) + self.app.buffered + held
 
     def _tick(self, connection: Connection, now: float) -> None:
         try:
@@ -141,3 +149,15 @@ class Plane:
         """A client broke HTTP. Counted; logged at debug level only: scanners must not fill the log (case 195)."""
         self.stats.refusals[reason] += 1
         log.event(_logger, logging.DEBUG, "request_refused", reason=reason, peer=peer.decode("latin-1"))
+
+
+def _vouching(
+    begin: "Callable[[Downstream, Plane, RequestHead], Exchange]",
+) -> "Callable[[Downstream, Plane, RequestHead], Exchange]":
+    """The same, for planes where it matters whose word a request is."""
+
+    def vouching(downstream: "Downstream", plane: Plane, request: "RequestHead") -> Exchange:
+        request.is_vouched = downstream.peer.is_trusted
+        return begin(downstream, plane, request)
+
+    return vouching

@@ -313,6 +313,7 @@ def test_reasons_are_stable_words() -> None:
         "EXPIRED": "session_too_old",
         "BAD_TOKEN": "bad_token",
         "AMBIGUOUS": "ambiguous_credential",
+        "UNVOUCHED": "untrusted_header",
         "UNBOUND": "unbound_credential",
         "STALE": "replica_stale",
         "STORE": "store_unavailable",
