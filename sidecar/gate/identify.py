@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 from sidecar.bindings.carrier import AmbiguousToken, assemble, from_header
 from sidecar.bindings.directory import UNKNOWN, Directory
 from sidecar.bindings.token import NEEDS_KEYS, UNDECIDED, BadToken, TokenBinder
+from sidecar.bindings.trusted_header import BadHeader, Named
 from sidecar.core.credentials import MAX_CANDIDATES, MAX_PAIRS, NOTHING, Carriers, Reading, merged, pairs
 from sidecar.core.identity import BoundSession, Digester, Session
 from sidecar.core.verdict import ANONYMOUS, Identity
 from sidecar.field_names import fold
+from sidecar.gate.vouched import Known, Unvouched, Vouched
 from sidecar.http1.fields import parse_line
 from sidecar.http1.request import RequestHead
 from sidecar.stores.interface import StoreError
@@ -44,6 +46,9 @@ class Presented:
     tokens: tuple[tuple[TokenBinder, bytes], ...] = field(repr=False)
     is_ambiguous: bool
     others: Mapping[bytes, tuple[bytes, ...]] = field(default_factory=dict)  # the same digests under other keys
+    named: tuple[Named, ...] = ()  # sessions that a trusted proxy names
+    is_unvouched: bool = False
+    has_bad_header: bool = False
 
 
 _NOTHING_PRESENTED = Presented((), (), is_ambiguous=False)
@@ -60,8 +65,10 @@ class Identifier:
         directory: Directory,
         digester: Digester,
         cutoff: Callable[[bytes], int | None],
+        vouched: Vouched | None = None,
     ) -> None:
-        """`cutoff` is the replica's look-up of a digest: when it was revoked."""
+        """`cutoff` is the replica's look-up of a digest: when it was revoked. `vouched`: of the `header` binders."""
+        self._vouched = vouched
         self._cutoff = cutoff
         self._carriers = carriers
         self._tokens = tokens
@@ -70,17 +77,18 @@ class Identifier:
         self._bound = functools.lru_cache(16_384)(digester.bound)
         self._lines: dict[bytes, Presented] = {}
         self._mark = object()  # of what was made with the present key; heads are remembered longer than that
-        self.token_headers = frozenset(fold(token.header) for token in tokens if token.header)
+        names = vouched.names if vouched is not None else frozenset()
+        self.token_headers = names | frozenset(fold(token.header) for token in tokens if token.header)
         self._reads_target = carriers.reads_target
-        self._reads_headers = bool(carriers.headers) or any(token.header for token in tokens)
+        self._reads_headers = bool(carriers.headers or self.token_headers)
 
     def now(self, request: RequestHead, now: float) -> Identity | None:
         """The identity, as far as memory can tell; None when somebody has to be asked. `now` is boot time."""
         presented = self.presented(request)
         if presented is _NOTHING_PRESENTED:
             return ANONYMOUS
-        if presented.is_ambiguous:
-            return Identity(is_ambiguous=True)
+        if (doubt := _doubt(presented)) is not None:
+            return doubt
         sessions: list[BoundSession] = []
         for binder, token in presented.tokens:
             read = binder.read(token)
@@ -90,10 +98,22 @@ class Identifier:
                 return Identity(has_bad_token=True)
             if isinstance(read, Session):
                 sessions.append(self._bound(read))
-        return self._bound_now(sessions, presented, now)
-
-    def _bound_now(self, sessions: list[BoundSession], presented: Presented, now: float) -> Identity | None:
         bound: list[tuple[bytes, BoundSession]] = []
+        if self._vouched is not None:
+            for named in presented.named:
+                known = self._vouched.now(named, now)
+                if known is None:
+                    return None
+                _add(known, sessions, bound)
+        return self._bound_now(sessions, bound, presented, now)
+
+    def _bound_now(
+        self,
+        sessions: list[BoundSession],
+        bound: list[tuple[bytes, BoundSession]],
+        presented: Presented,
+        now: float,
+    ) -> Identity | None:
         unbound: list[bytes] = []
         for credential in presented.credentials:
             known = self._directory.cached(credential, now)
@@ -129,8 +149,8 @@ class Identifier:
         presented = self.presented(request)
         if presented is _NOTHING_PRESENTED:
             return ANONYMOUS
-        if presented.is_ambiguous:
-            return Identity(is_ambiguous=True)
+        if (doubt := _doubt(presented)) is not None:
+            return doubt
         sessions: list[BoundSession] = []
         for binder, token in presented.tokens:
             read = await binder.read_slow(token)
@@ -140,12 +160,16 @@ class Identifier:
                 return Identity(has_bad_token=True)
             if isinstance(read, Session):
                 sessions.append(self._bound(read))
+        by_header: list[tuple[bytes, BoundSession]] = []
         try:
+            if self._vouched is not None:
+                for named in presented.named:
+                    _add(await self._vouched.later(named), sessions, by_header)
             bound, unbound = await self._find(presented, recheck=recheck)
             bound, unbound = await self._bind_companions(sessions, bound, unbound, presented)
         except StoreError:
             return Identity(tuple(sessions), unbound=presented.credentials, is_store_silent=True)
-        return _identity(sessions, bound, unbound)
+        return _identity(sessions, [*by_header, *bound], unbound)
 
     def presented(self, request: RequestHead) -> Presented:
         """The candidates of a request, as digests, and its tokens."""
@@ -160,6 +184,8 @@ class Identifier:
             found.append(self._digested(in_target, ()))
         if self._reads_headers:
             found.append(self._in_headers(request))
+        if self._vouched is not None:
+            found.append(_named(self._vouched, request))
         found = [part for part in found if part is not _NOTHING_PRESENTED]
         if len(found) < 2:
             return found[0] if found else _NOTHING_PRESENTED
@@ -168,6 +194,9 @@ class Identifier:
             tuple(dict.fromkeys(token for part in found for token in part.tokens)),
             any(part.is_ambiguous for part in found),
             {credential: others for part in found for credential, others in part.others.items()},
+            tuple(named for part in found for named in part.named),
+            any(part.is_unvouched for part in found),
+            any(part.has_bad_header for part in found),
         )
 
     def forget(self) -> None:
@@ -303,6 +332,33 @@ class Identifier:
             else:
                 updated.append((credential, session))
         return updated, dead
+
+
+def _named(vouched: Vouched, request: RequestHead) -> Presented:
+    try:
+        named = vouched.named(request)
+    except Unvouched:
+        return Presented((), (), is_ambiguous=False, is_unvouched=True)
+    except BadHeader:
+        return Presented((), (), is_ambiguous=False, has_bad_header=True)
+    return Presented((), (), is_ambiguous=False, named=named) if named else _NOTHING_PRESENTED
+
+
+def _doubt(presented: Presented) -> Identity | None:
+    """The identity of a request that nobody needs to be asked about: it is denied as it is."""
+    if presented.is_ambiguous or presented.is_unvouched or presented.has_bad_header:
+        return Identity(
+            is_ambiguous=presented.is_ambiguous,
+            is_unvouched=presented.is_unvouched,
+            has_bad_token=presented.has_bad_header,
+        )
+    return None
+
+
+def _add(known: Known, sessions: list[BoundSession], bound: list[tuple[bytes, BoundSession]]) -> None:
+    sessions.append(known.session)
+    if known.credential is not None:
+        bound.append((known.credential, known.session))
 
 
 def _identity(sessions: list[BoundSession], bound: list[tuple[bytes, BoundSession]], unbound: list[bytes]) -> Identity:
