@@ -13,12 +13,11 @@ from dataclasses import dataclass, field
 from sidecar.bindings.carrier import AmbiguousToken, assemble, from_header
 from sidecar.bindings.directory import UNKNOWN, Directory
 from sidecar.bindings.token import NEEDS_KEYS, UNDECIDED, BadToken, TokenBinder
-from sidecar.bindings.trusted_header import BadHeader, Named
 from sidecar.core.credentials import MAX_CANDIDATES, MAX_PAIRS, NOTHING, Carriers, Reading, merged, pairs
 from sidecar.core.identity import BoundSession, Digester, Session
 from sidecar.core.verdict import ANONYMOUS, Identity
 from sidecar.field_names import fold
-from sidecar.gate.vouched import Known, Unvouched, Vouched
+from sidecar.gate.vouched import SILENCE, Known, Said, Vouched
 from sidecar.http1.fields import parse_line
 from sidecar.http1.request import RequestHead
 from sidecar.stores.interface import StoreError
@@ -46,9 +45,7 @@ class Presented:
     tokens: tuple[tuple[TokenBinder, bytes], ...] = field(repr=False)
     is_ambiguous: bool
     others: Mapping[bytes, tuple[bytes, ...]] = field(default_factory=dict)  # the same digests under other keys
-    named: tuple[Named, ...] = ()  # sessions that a trusted proxy names
-    is_unvouched: bool = False
-    has_bad_header: bool = False
+    said: Said = SILENCE  # in the fields of a trusted proxy
 
 
 _NOTHING_PRESENTED = Presented((), (), is_ambiguous=False)
@@ -100,7 +97,7 @@ class Identifier:
                 sessions.append(self._bound(read))
         bound: list[tuple[bytes, BoundSession]] = []
         if self._vouched is not None:
-            for named in presented.named:
+            for named in presented.said.named:
                 known = self._vouched.now(named, now)
                 if known is None:
                     return None
@@ -163,7 +160,7 @@ class Identifier:
         by_header: list[tuple[bytes, BoundSession]] = []
         try:
             if self._vouched is not None:
-                for named in presented.named:
+                for named in presented.said.named:
                     _add(await self._vouched.later(named), sessions, by_header)
             bound, unbound = await self._find(presented, recheck=recheck)
             bound, unbound = await self._bind_companions(sessions, bound, unbound, presented)
@@ -184,8 +181,9 @@ class Identifier:
             found.append(self._digested(in_target, ()))
         if self._reads_headers:
             found.append(self._in_headers(request))
-        if self._vouched is not None:
-            found.append(_named(self._vouched, request))
+        said = self._vouched.said(request) if self._vouched is not None else SILENCE
+        if said is not SILENCE:
+            found.append(Presented((), (), is_ambiguous=False, said=said))
         found = [part for part in found if part is not _NOTHING_PRESENTED]
         if len(found) < 2:
             return found[0] if found else _NOTHING_PRESENTED
@@ -194,9 +192,7 @@ class Identifier:
             tuple(dict.fromkeys(token for part in found for token in part.tokens)),
             any(part.is_ambiguous for part in found),
             {credential: others for part in found for credential, others in part.others.items()},
-            tuple(named for part in found for named in part.named),
-            any(part.is_unvouched for part in found),
-            any(part.has_bad_header for part in found),
+            said,
         )
 
     def forget(self) -> None:
@@ -319,40 +315,28 @@ class Identifier:
         if not sessions:
             return bound, unbound
         newest = max(sessions, key=lambda session: session.login_time)
+        binder = "token" if presented.tokens else "header"
         # One that is revoked already had an owner, whose binding is lost: it stays dead.
         dead = [credential for credential in unbound if self._cutoff(credential) is not None]
         ownerless = [credential for credential in unbound if credential not in dead]
         for credential in ownerless:
-            await self._directory.bind(credential, newest, binder="token")
+            await self._directory.bind(credential, newest, binder=binder)
         updated = [(credential, newest) for credential in ownerless]
         for credential, session in bound:
             if _is_later_login(newest, session):
-                await self._directory.bind(_own_digest(credential, presented), newest, binder="token")
+                await self._directory.bind(_own_digest(credential, presented), newest, binder=binder)
                 updated.append((credential, newest))
             else:
                 updated.append((credential, session))
         return updated, dead
 
 
-def _named(vouched: Vouched, request: RequestHead) -> Presented:
-    try:
-        named = vouched.named(request)
-    except Unvouched:
-        return Presented((), (), is_ambiguous=False, is_unvouched=True)
-    except BadHeader:
-        return Presented((), (), is_ambiguous=False, has_bad_header=True)
-    return Presented((), (), is_ambiguous=False, named=named) if named else _NOTHING_PRESENTED
-
-
 def _doubt(presented: Presented) -> Identity | None:
-    """The identity of a request that nobody needs to be asked about: it is denied as it is."""
-    if presented.is_ambiguous or presented.is_unvouched or presented.has_bad_header:
-        return Identity(
-            is_ambiguous=presented.is_ambiguous,
-            is_unvouched=presented.is_unvouched,
-            has_bad_token=presented.has_bad_header,
-        )
-    return None
+    """The identity of a request that is denied as it is: there is nobody to be asked about it."""
+    said = presented.said
+    if not (presented.is_ambiguous or said.is_unvouched or said.is_bad):
+        return None
+    return Identity(is_ambiguous=presented.is_ambiguous, is_unvouched=said.is_unvouched, has_bad_token=said.is_bad)
 
 
 def _add(known: Known, sessions: list[BoundSession], bound: list[tuple[bytes, BoundSession]]) -> None:

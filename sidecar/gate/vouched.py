@@ -5,12 +5,12 @@ only while the replica is fresh: what had been revoked before, unheard, would pa
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from sidecar import clock
 from sidecar.bindings.directory import Directory
-from sidecar.bindings.trusted_header import HeaderBinder, Named
+from sidecar.bindings.trusted_header import BadHeader, HeaderBinder, Named
 from sidecar.core.identity import BoundSession, Digester
 from sidecar.field_names import fold
 from sidecar.http1.fields import parse_line
@@ -20,8 +20,16 @@ from sidecar.stores.interface import StoreError
 _EARLIER_S: Final = 60.0  # how far the provider's clock may be behind ours: a logout soon after must reach the session
 
 
-class Unvouched(Exception):
-    """A peer that is not trusted names a session."""
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What the fields of a request say, before anybody was asked about it."""
+
+    named: tuple[Named, ...] = ()
+    is_unvouched: bool = False  # by a peer that is not trusted
+    is_bad: bool = False  # by one that is, and it names nothing
+
+
+SILENCE: Final = Said()
 
 
 class Known(NamedTuple):
@@ -50,14 +58,19 @@ class Vouched:
         self._is_fresh = is_fresh
         self.names = frozenset(name for binder in binders for name in binder.names)
 
-    def named(self, request: RequestHead) -> tuple[Named, ...]:
-        """The sessions that the request names. Raises Unvouched, and BadHeader."""
+    def said(self, request: RequestHead) -> Said:
+        """Which sessions the request names."""
         fields = [(fold(name), value) for name, value in map(parse_line, request.lines)]
         fields = [(name, value) for name, value in fields if name in self.names]
-        if fields and not request.is_vouched:
-            raise Unvouched
-        named = (binder.read(fields) for binder in self._binders if fields)
-        return tuple(each for each in named if each is not None)
+        if not fields:
+            return SILENCE
+        if not request.is_vouched:
+            return Said(is_unvouched=True)
+        try:
+            named = [binder.read(fields) for binder in self._binders]
+        except BadHeader:
+            return Said(is_bad=True)
+        return Said(tuple(each for each in named if each is not None))
 
     def now(self, named: Named, now: float) -> Known | None:
         """The session, as far as memory can tell. `now` is boot time."""
