@@ -60,12 +60,14 @@ class Vouched:
 
     def said(self, request: RequestHead) -> Said:
         """Which sessions the request names."""
+        if request.is_spoofed:
+            return Said(is_unvouched=True)
         fields = [(fold(name), value) for name, value in map(parse_line, request.lines)]
         fields = [(name, value) for name, value in fields if name in self.names]
         if not fields:
             return SILENCE
-        if not request.is_vouched:
-            return Said(is_unvouched=True)
+        if not request.is_vouched:  # nobody else's fields are left by now
+            raise TypeError("a request that nobody vouches for names a session")
         try:
             named = [binder.read(fields) for binder in self._binders]
         except BadHeader:

@@ -7,8 +7,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sidecar import clock, log
+from sidecar.field_names import fold
 from sidecar.gate.gate import Gate
 from sidecar.gate.live import LiveStreams
+from sidecar.http1.fields import parse_line
 from sidecar.proxy.access_log import AccessLog
 from sidecar.proxy.collect import Collector
 from sidecar.proxy.connections import Connection, Connections
@@ -48,9 +50,9 @@ class Plane:
         dropped_trailers: frozenset[bytes] = frozenset(),
         collector: Collector | None = None,
         callbacks: Collector | None = None,
-        vouches: bool = False,
+        proxy_headers: frozenset[bytes] = frozenset(),
     ) -> None:
-        """`vouches`: the gate wants to know whether a trusted peer has sent a request."""
+        """`proxy_headers`: folded names of fields in which only a trusted peer may say anything."""
         self.gate = gate
         self.app = app
         self.control = control
@@ -69,8 +71,8 @@ class Plane:
         self.new_exchange: Callable[[Downstream, Plane, RequestHead], Exchange] = (
             Exchange if access_log is None else partial(LoggedExchange, access_log=access_log)
         )
-        if vouches:
-            self.new_exchange = _vouching(self.new_exchange)
+        if proxy_headers:
+            self.new_exchange = _vouching(self.new_exchange, proxy_headers)
         self.connections = Connections(most=limits.connections, most_a_peer=limits.connections_per_peer)
         self.is_draining = False  # answers say `Connection: close`
         self.is_closing = False  # idle connections are closed
@@ -152,12 +154,16 @@ class Plane:
 
 
 def _vouching(
-    begin: "Callable[[Downstream, Plane, RequestHead], Exchange]",
+    begin: "Callable[[Downstream, Plane, RequestHead], Exchange]", names: frozenset[bytes]
 ) -> "Callable[[Downstream, Plane, RequestHead], Exchange]":
-    """The same, for planes where it matters whose word a request is."""
+    """The same, for planes where it matters whose word a request is. What is nobody's word never reaches the app."""
 
     def vouching(downstream: "Downstream", plane: Plane, request: "RequestHead") -> Exchange:
         request.is_vouched = downstream.peer.is_trusted
+        if not request.is_vouched:
+            kept = [line for line in request.lines if fold(parse_line(line)[0]) not in names]
+            if len(kept) < len(request.lines):  # noted, because the gate denies it where it judges
+                request.lines, request.block, request.is_spoofed = kept, None, True
         return begin(downstream, plane, request)
 
     return vouching
