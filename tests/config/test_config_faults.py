@@ -135,7 +135,7 @@ def test_a_fault_of_a_provider_is_found_once(problems: "Problems", provider: str
 
 
 SESSION_FAULTS = [
-    ("bind: [{from: form_post}]", "unknown binder; expected one of token, token_endpoint"),
+    ("bind: [{from: guess}]", "unknown binder; expected one of token, token_endpoint"),
     ("bind: [{from: tokn, cookie: a}]", "did you mean token?"),
     ("bind: [{cookie: a}]", "the key `from` is missing; expected one of token, token_endpoint"),
     ("bind: [token]", "expected a section of keys"),
@@ -172,7 +172,7 @@ providers:
   - isuer: https://idp.example.com
     client_id: app
     algorithms: [HS256]
-session: {bind: [{from: form_post}]}
+session: {bind: [{from: guess}]}
 enforcement: {action: redirect}
 store: {fresh: 9s, grace: 3s, url: "${NOPE}"}
 """
