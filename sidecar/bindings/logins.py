@@ -121,6 +121,14 @@ class Logins:
         metrics.logins.labels("unverified").inc()
         return True
 
+    def is_awaited(self, code: str) -> bool:
+        """Whether a callback with this code is in flight. One that is not is counted and logged."""
+        flight = self._flights.get(self._digest(code))
+        if flight is None or flight.login is None:
+            self._note_unjoined()
+            return False
+        return True
+
     async def _take_turn(self, digest: bytes, flight: _Flight) -> None:
         if flight.turn.locked() and flight.waiting >= self._waiting:
             raise LoginRefused("login_in_flight", "too many callbacks with the same code")
@@ -146,13 +154,13 @@ class Logins:
     def _login(self, code: str) -> Login | None:
         flight = self._flights.get(self._digest(code))
         if flight is None or flight.login is None:
+            self.strays += 1
             self._note_unjoined()
             return None
         return flight.login
 
     def _note_unjoined(self) -> None:
         """The app logs in past the proxy, or after it has answered the callback: that login stays unbound."""
-        self.strays += 1
         metrics.logins.labels("unjoined").inc()
         self._unjoined.note()
 

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from wire import Wire, ask, message, ok, until
 
+from sidecar.core.callback import codes_in
 from sidecar.core.paths import compile_pattern, may_match
 from sidecar.core.routes import Route, Rule
-from sidecar.core.callback import codes_in
 
 LOGGED_IN = message("HTTP/1.1 302 Found", "Location: /", "Set-Cookie: JSESSIONID=new; Path=/", "Content-Length: 0")
 
