@@ -87,7 +87,7 @@ def shared(new: BoundSession, olds: Iterable[BoundSession]) -> BoundSession:
     The same session again keeps its first login time, so that nobody makes a session younger by naming it once more.
     """
     first: dict[tuple[bytes, bytes | None], BoundSession] = {}
-    for session in (each for old in olds for each in old.all):
+    for session in (*new.all[1:], *(each for old in olds for each in old.all)):
         known = first.setdefault((session.own, session.sub), session)
         if session.login_time < known.login_time:
             first[session.own, session.sub] = session

@@ -111,8 +111,8 @@ class Gate:
         judgement.is_control = True
         return judgement
 
-    async def _judge_slowly(self, request: RequestHead, rule: Rule) -> Judgement:
-        identity = await self._identifier.later(request)
+    async def _judge_slowly(self, request: RequestHead, rule: Rule, *, recheck: bool = False) -> Judgement:
+        identity = await self._identifier.later(request, recheck=recheck)
         judged = self._conclude(request, identity, rule, clock.boot())
         return judged if isinstance(judged, Judgement) else await judged
 
@@ -146,7 +146,8 @@ class Gate:
             else:
                 # What only claims to be a login must not take a session away: it matters which there was before.
                 rule = rule if rule.action is not None else self._routes.default
-                judgement = await self._judge_slowly(request, rule)  # after the wait: a logout may have come meanwhile
+                # After the wait: a logout may have come meanwhile.
+                judgement = await self._judge_slowly(request, rule, recheck=login.claim is not None)
         except BaseException:
             login.end()
             raise

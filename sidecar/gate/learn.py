@@ -6,6 +6,7 @@ known: the cookie inherits the session with its first login time. The app set a 
 proves the session of the cookie. Bindings are in the store before the response goes out.
 """
 
+import asyncio
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -42,6 +43,7 @@ class Lesson:
     binder: str
     refusal: Reason | None = None  # why nothing can be learned, so that the answer must not get out
     withholds: bool = False  # the session cookies that the app sets; nobody can say what they are
+    is_claimed: bool = False  # the session is one that the callback named: it takes no credential from another
 
 
 class Teacher:
@@ -49,6 +51,7 @@ class Teacher:
 
     def __init__(self, *, identifier: Identifier, enforcement: Enforcement, directory: Directory) -> None:
         self._unconfirmed = Repeated(_logger, logging.WARNING, "login_unconfirmed", clock=clock.boot)
+        self._claiming = asyncio.Lock()
         self._identifier = identifier
         self._enforcement = enforcement
         self._directory = directory
@@ -112,7 +115,7 @@ class Teacher:
         session = shared(identifier.bound(claim.session), [*known, *self._known(credentials)])
         if len(session.all) > _MOST_SHARED:
             return Lesson(None, (), (), binder, Reason.AMBIGUOUS)
-        return Lesson(session, credentials, tokens, binder)
+        return Lesson(session, credentials, tokens, binder, is_claimed=True)
 
     def _known(self, credentials: Iterable[bytes]) -> Iterator[BoundSession]:
         """What is known in memory of credentials that the app sets: it may set one that was there before."""
@@ -125,7 +128,19 @@ class Teacher:
         session = lesson.session
         if lesson.tokens:
             session = await self._identifier.session_of_tokens(lesson.tokens) or session
+        if session is not None and lesson.is_claimed:
+            return await self._bind_claimed(session, lesson)
         if session is not None:
+            for credential in lesson.credentials:
+                await self._directory.bind(credential, session, binder=lesson.binder)
+        return session
+
+    async def _bind_claimed(self, session: BoundSession, lesson: Lesson) -> BoundSession:
+        """Ask again, and one after the other: a login may have taken a credential while the app was answering."""
+        async with self._claiming:
+            for credential in lesson.credentials:
+                found = await self._directory.find(credential, max_age_s=0.0)
+                session = shared(session, [found]) if found is not None else session
             for credential in lesson.credentials:
                 await self._directory.bind(credential, session, binder=lesson.binder)
         return session

@@ -498,3 +498,18 @@ async def test_the_first_binder_that_knows_something_counts(open_stage: Open):
     assert await is_refused(stage, "new")
     await stage.logout("carol")
     assert await is_refused(stage, "carols")
+
+
+async def test_a_login_that_passes_a_crafted_callback_on_the_way_is_not_overwritten(open_stage: Open):
+    """Both in flight with one cookie that the app keeps. The crafted one is answered last."""
+    stage = await open_stage(claimants=[keycloak(keeps_cookie=True)], relayed=())
+    client, app = await stage.asks(by_code("other", "Cookie: JSESSIONID=kept"))
+    digest = stage.digester.credential(b"kept")
+    mine = stage.digester.bound(Session(ISSUER, CLIENT, "mine", "mallory", int((clock.wall() - 1) * 1000)))
+    await stage.store.put_binding(digest, mine, 60)  # by another process, which has answered the login
+    await app.send(NO_COOKIE)
+    await client.answer()
+    assert {each.own for each in stage.directory.cached(digest).all} == {
+        mine.own,
+        stage.digester.sid(ISSUER, CLIENT, "other"),
+    }

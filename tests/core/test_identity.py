@@ -157,3 +157,8 @@ def test_the_same_session_again_keeps_its_first_login_time() -> None:
 def test_an_old_session_of_a_known_subject_outlives_a_new_one_of_an_unknown() -> None:
     known = replace(NEW, sub=b"sub".ljust(16), login_time=2000)
     assert shared(NEW, [known]).all[1:] == (known,)  # a logout of the subject alone must go on reaching it
+
+
+def test_what_is_shared_already_is_shared_on() -> None:
+    third = BoundSession(b"own-third".ljust(16), None, 3000, 3000)
+    assert shared(shared(NEW, [OLD]), [third]).all[1:] == (OLD, third)
