@@ -136,6 +136,15 @@ def test_a_fault_of_a_provider_is_found_once(problems: "Problems", provider: str
 
 SESSION_FAULTS = [
     ("bind: [{from: guess}]", "unknown binder; expected one of token, token_endpoint"),
+    ("bind: [{from: header, login_time: X-Since}]", "sid, sub or both"),
+    ("bind: [{from: header, sid: Cookie}]", "a cookie is not named by its header"),
+    ("credentials: [{cookie: a}], bind: [{from: form_post}]", "callback"),
+    ("credentials: [{cookie: a}], bind: [{from: form_post, callback: /cb, success: {status: [99]}}]", "200 to 599"),
+    (
+        "credentials: [{cookie: a}], bind: [{from: keycloak_code, callback: /cb, success: {cookie: keep}}]",
+        "did you mean kept?",
+    ),
+    ("credentials: [{cookie: a}], bind: [{from: token_endpoint, callback: /cb, unjoined: deny}]", "refuse"),
     ("bind: [{from: tokn, cookie: a}]", "did you mean token?"),
     ("bind: [{cookie: a}]", "the key `from` is missing; expected one of token, token_endpoint"),
     ("bind: [token]", "expected a section of keys"),
