@@ -1,6 +1,6 @@
 """A provider as a process of its own, over TLS: its token endpoint checks the client in the way that it was told to.
 
-Usage: relay_provider.py CERTIFICATE (its key in the same file). Prints its issuer, and ends when its standard input does.
+Usage: relay_provider.py CERTIFICATE, with its key in the same file. Prints its issuer, and ends when its input does.
 """
 
 import asyncio
