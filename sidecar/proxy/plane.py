@@ -112,11 +112,17 @@ class Plane:
             self.stats.loop_was_late(now - before - TICK)
             for connection in self.connections:
                 self._tick(connection, now)
-            self.gate.tick()
-            self.app.sweep(now)
-            self.control.sweep(now)
-            self.collector.sweep(now)
-            self.callbacks.sweep(now)
+            bodies = (self.collector.sweep, self.callbacks.sweep)
+            for sweep in (self.gate.tick, self.app.sweep, self.control.sweep, *bodies):
+                self._swept(sweep, now)
+            if self.gate.is_blind:
+                await self.live.recheck_all()
+
+    def _swept(self, sweep: Callable[[float], None], now: float) -> None:
+        try:
+            sweep(now)
+        except Exception:  # a fault of ours: as in `_tick`
+            _logger.exception("sweep_failed")
 
     def _buffered(self) -> int:
         held = self.collector.held + self.callbacks.held
