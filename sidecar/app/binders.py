@@ -32,7 +32,13 @@ def claimants(config: Config, providers: Mapping[str, Provider]) -> Iterator[Cla
             reader = _keycloak_code(config, binder, providers)
         else:
             continue
-        yield Claimant(binder.from_, compile_pattern(binder.callback), reader, _completion(binder.success))
+        yield Claimant(
+            binder.from_,
+            compile_pattern(binder.callback),
+            reader,
+            _completion(binder.success),
+            reads_tokens=isinstance(binder, FormPostBinder),
+        )
 
 
 def header_binders(config: Config) -> list[HeaderBinder]:

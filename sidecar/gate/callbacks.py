@@ -9,6 +9,7 @@ answer shows a completed login (`learn.py`). Nothing here knows answers; the gat
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Protocol
 
 from sidecar.bindings.logins import Login, Logins
@@ -36,6 +37,7 @@ class Claimant:
     pattern: re.Pattern[bytes]
     reader: Reader
     completion: Completion = Completion()  # noqa: RUF009 - frozen
+    reads_tokens: bool = False  # whether its reader verifies the tokens of a callback, with what comes beside them
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +89,22 @@ class Callbacks:
         return callback
 
     async def _claim(self, path: bytes, carried: Parameters, *, is_relayed: bool) -> Claim | None:
+        """What the binders of this callback find, as one; the first of them counts, the others must agree.
+
+        The app may go by any part of the request. What no binder can follow would log somebody in whom nobody knows.
+        """
+        claims, is_token_read = [], False
         for claimant in self._claimants:
             if may_match(claimant.pattern, path):
                 session = await claimant.reader.read(carried)
                 if session is not None:
-                    return Claim(claimant.binder, session, claimant.completion)
-        if carried.codes and not is_relayed:
-            # The app may redeem it, and nobody would know whom it has logged in.
+                    claims.append(Claim(claimant.binder, session, claimant.completion))
+                    is_token_read = is_token_read or claimant.reads_tokens
+        if (carried.id_tokens or carried.access_tokens) and not is_token_read:
+            raise CallbackRefused("callback_unknown_token", "no binder of this callback can follow its token")
+        if carried.codes and not claims and not is_relayed:
             raise CallbackRefused("callback_unknown_code", "no binder of this callback can follow its code")
-        return None
+        return _agreed(claims)
 
 
 class Callback:
@@ -168,6 +177,21 @@ def _both(one: Parameters, other: Parameters) -> Parameters:
     if len(both.id_tokens) > 1:
         raise CallbackRefused("too_many_codes", "an ID token in the URL, and another one in the body")
     return both
+
+
+def _agreed(claims: Sequence[Claim]) -> Claim | None:
+    if not claims:
+        return None
+    first, sessions = claims[0], [claim.session for claim in claims]
+    if any(_differ(one, other) for one, other in combinations(sessions, 2)):
+        raise CallbackRefused("bad_token", "the code and the token of the callback are of two logins")
+    known = replace(
+        first.session,
+        sid=next((session.sid for session in sessions if session.sid is not None), None),
+        sub=next((session.sub for session in sessions if session.sub is not None), None),
+        login_time=min(session.login_time for session in sessions),
+    )
+    return replace(first, session=known)
 
 
 def _differ(one: Session, other: Session) -> bool:

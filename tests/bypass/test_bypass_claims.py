@@ -4,7 +4,6 @@ A claim is believed by the app's answer, and never takes a session away: a crede
 either. V is the victim, M the attacker.
 """
 
-import dataclasses
 import re
 from collections.abc import Awaitable, Callable
 from urllib.parse import quote
@@ -54,7 +53,7 @@ class TokenReader:
 
 
 def form_post(**completion: object) -> Claimant:
-    return Claimant("form_post", compile_pattern(CALLBACK), TokenReader(), Completion(**completion))
+    return Claimant("form_post", compile_pattern(CALLBACK), TokenReader(), Completion(**completion), reads_tokens=True)
 
 
 def by_code(sid: str, *fields: str) -> bytes:
@@ -487,17 +486,41 @@ async def test_two_tokens_of_two_logins_are_none(open_stage: Open, claimant: Cal
     assert b"new" not in answer.head
 
 
-async def test_the_first_binder_that_knows_something_counts(open_stage: Open):
-    second = dataclasses.replace(keycloak(), pattern=compile_pattern("/*"))
-    stage = await open_stage(claimants=[form_post(), second], relayed=())
-    body = f"code={code('bob')}&id_token=token-of-alice"
-    request = ask(f"POST {CALLBACK} HTTP/1.1", FORM, f"Content-Length: {len(body)}", body=body.encode())
-    await answered(stage, request, LOGGED_IN)
+def together(sid_in_code: str, sid_in_token: str) -> bytes:
+    body = f"code={code(sid_in_code)}&id_token=token-of-{sid_in_token}"
+    return ask(f"POST {CALLBACK} HTTP/1.1", FORM, f"Content-Length: {len(body)}", body=body.encode())
+
+
+@pytest.mark.parametrize("order", [(form_post, keycloak), (keycloak, form_post)])
+async def test_what_several_binders_find_is_one_login(open_stage: Open, order: tuple):
+    stage = await open_stage(claimants=[claimant() for claimant in order], relayed=())
+    await answered(stage, together("alice", "alice"), LOGGED_IN)
     await answered(stage, by_code("carol"), LOGGED_IN.replace(b"=new", b"=carols"))
-    await stage.logout("alice")
+    await stage.logout(None, "sub-alice")  # known by one of them only
     assert await is_refused(stage, "new")
     await stage.logout("carol")
     assert await is_refused(stage, "carols")
+
+
+@pytest.mark.parametrize("order", [(form_post, keycloak), (keycloak, form_post)])
+async def test_a_code_and_a_token_of_two_logins_are_none(open_stage: Open, order: tuple):
+    stage = await open_stage(claimants=[claimant() for claimant in order], relayed=())
+    client = await stage.client(together("mallory", "alice"))
+    assert (await client.answer()).value("x-logout-sidecar") == b"bad_token"
+    assert stage.is_app_untouched()
+
+
+@pytest.mark.parametrize("parameter", ["id_token=token-of-alice", "access_token=at", "ID_TOKEN[]=x"])
+@pytest.mark.parametrize("claimants", [(), (keycloak,)])
+async def test_a_token_that_nobody_verifies_reaches_no_app(open_stage: Open, parameter: str, claimants: tuple):
+    """The app may take it for a login, whatever else it was told to expect."""
+    stage = await open_stage(claimants=[claimant() for claimant in claimants], relayed=(CALLBACK,))
+    body = f"code={code('mallory')}&{parameter}".encode()
+    in_body = ask(f"POST {CALLBACK} HTTP/1.1", FORM, f"Content-Length: {len(body)}", body=body)
+    for request in (in_body, ask(f"GET {CALLBACK}?{parameter} HTTP/1.1")):
+        client = await stage.client(request)
+        assert (await client.answer()).value("x-logout-sidecar") == b"callback_unknown_token"
+    assert stage.is_app_untouched()
 
 
 async def test_a_login_that_passes_a_crafted_callback_on_the_way_is_not_overwritten(open_stage: Open):
