@@ -10,6 +10,7 @@ from aiohttp import web
 from prometheus_client.registry import Collector
 
 from sidecar import clock
+from sidecar.app.binders import refuses_unjoined
 from sidecar.app.process import site
 from sidecar.app.providers import Provider, logout_provider
 from sidecar.app.state import State
@@ -27,6 +28,7 @@ class ControlPlane:
 
     def __init__(self, config: Config, state: State, providers: Mapping[str, Provider]) -> None:
         self.providers = providers
+        self._refuses_unjoined = refuses_unjoined(config)
         self._state = state
         self._prefix = config.control.prefix
         self._logout = LogoutEndpoint(
@@ -36,9 +38,10 @@ class ControlPlane:
             session_max_age=config.session.max_age,
         )
 
-    def use(self, providers: Mapping[str, Provider]) -> None:
-        """Verify by these rules from now on; the providers are the same. What is being verified ends as it began."""
+    def use(self, config: Config, providers: Mapping[str, Provider]) -> None:
+        """Go by these rules from now on; the providers are the same. What is being verified ends as it began."""
         self.providers = providers
+        self._refuses_unjoined = refuses_unjoined(config)
         self._logout.use({issuer: logout_provider(provider) for issuer, provider in providers.items()})
 
     async def serve(
@@ -60,7 +63,8 @@ class ControlPlane:
         loaded: Mapping[str, Check] = {"revocations": lambda: None if state.feed.loaded.is_set() else "not loaded yet"}
         told = {"store": state.problem, "freshness": state.staleness, **self._key_problems(), **shown}
         await site(stack, ops_runner(gates={**loaded, **gates}, shown=told, collectors=collectors, pod=pod), ops)
-        await site(stack, web.AppRunner(relay_app(self._relayed(), logins=joins), access_log=None), relay)
+        app = relay_app(self._relayed(), logins=joins, refuses_unjoined=lambda: self._refuses_unjoined)
+        await site(stack, web.AppRunner(app, access_log=None), relay)
 
     def _relayed(self) -> list[RelayedProvider]:
         """For the relay, whose paths are made once."""

@@ -15,17 +15,20 @@ from aiohttp import web
 
 from sidecar import clock, log, metrics
 from sidecar.app.accepted import Accepted
+from sidecar.app.binders import needs_provider
 from sidecar.app.control_plane import ControlPlane
 from sidecar.app.exposure import exposure
+from sidecar.app.gate import build_gate
 from sidecar.app.process import Background, announce, first_of, lifeline_ends, settle, site, stop_signal
 from sidecar.app.providers import Provider, open_providers, renewed
 from sidecar.app.reload import Reloader
 from sidecar.app.state import State, open_state
-from sidecar.app.worker_process import verifies_tokens
 from sidecar.config.load import Loaded
 from sidecar.config.model import Config
 from sidecar.config.problem import Path
 from sidecar.control.ops import Check
+from sidecar.gate.counts import Counts
+from sidecar.gate.live import LiveStreams
 from sidecar.workers.hub import Hub
 from sidecar.workers.journal import Journal
 from sidecar.workers.logins import PodLogins
@@ -61,7 +64,7 @@ async def serve_control(
         _measure(config, center)
         accepted.restore()
         plane = ControlPlane(config, state, providers)
-        reloader = Reloader(accepted.current(), apply=partial(_use, plane, providers, accepted), unfit=_unfit)
+        reloader = Reloader(accepted.current(), apply=partial(_use, plane, state, providers, accepted), unfit=_unfit)
         looks = exposure(config)
         await plane.serve(
             stack,
@@ -113,17 +116,20 @@ def _hub(state: State, journal: Journal, roster: Roster, logins: PodLogins) -> H
     )
 
 
-def _use(plane: ControlPlane, providers: Mapping[str, Provider], accepted: Accepted, loaded: Loaded) -> None:
+def _use(
+    plane: ControlPlane, state: State, providers: Mapping[str, Provider], accepted: Accepted, loaded: Loaded
+) -> None:
     """Go by another configuration, and all processes of the pod with it."""
     fresh = renewed(providers, loaded.config)
+    build_gate(loaded.config, state, fresh, Counts(), LiveStreams())  # a rehearsal: no worker is to find that it cannot
     accepted.publish(loaded)  # the last that can fail
-    plane.use(fresh)
+    plane.use(loaded.config, fresh)
     log.set_level(loaded.config.log.level)
 
 
 def _unfit(old: Config, new: Config) -> list[Path]:
-    """Workers that have verified no tokens so far have no keys to verify them with."""
-    return [("session", "bind")] if verifies_tokens(new) and not verifies_tokens(old) else []
+    """Workers that have asked no provider so far know no keys to verify with."""
+    return [("session", "bind")] if needs_provider(new) and not needs_provider(old) else []
 
 
 def _gates(config: Config, center: Hub, draining: asyncio.Event) -> dict[str, Check]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from prometheus_client.registry import Collector
 
 from sidecar import log
+from sidecar.app.binders import proxy_headers
 from sidecar.app.gate import build_gate, credential_headers
 from sidecar.app.providers import Provider
 from sidecar.app.sockets import allow_descriptors, client_tls
@@ -67,6 +68,7 @@ class DataPlane:
             access_log=AccessLog(sample=config.log.access_sample) if config.log.access else None,
             creates_trace=config.log.traceparent == "create",
             dropped_trailers=credential_headers(config),
+            proxy_headers=proxy_headers(config),
         )
 
     def use(self, config: Config, conduct: Conduct) -> None:

@@ -77,6 +77,6 @@ def _use(data: DataPlane, control: ControlPlane, providers: Mapping[str, Provide
     """Go by another configuration: first everything that can fail, then everything that changes."""
     fresh = renewed(providers, loaded.config)
     conduct = data.conduct(loaded.config, fresh)
-    control.use(fresh)
+    control.use(loaded.config, fresh)
     data.use(loaded.config, conduct)
     log.set_level(loaded.config.log.level)

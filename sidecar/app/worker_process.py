@@ -1,7 +1,7 @@
 """A worker of a pod with several processes: the data plane, with a replica of its own.
 
 It is put together as one process alone is, but for its store, its logins and its freshness, which it has from the
-control process. It fetches the providers' keys itself, and only where it has to verify tokens of browsers.
+control process. It fetches the providers' keys itself, and only where a binder reads what browsers bring with them.
 """
 
 import asyncio
@@ -13,13 +13,13 @@ from functools import partial
 
 from sidecar import clock, log, metrics
 from sidecar.app.accepted import Accepted
+from sidecar.app.binders import needs_provider
 from sidecar.app.data_plane import DataPlane
 from sidecar.app.listener import open_public
 from sidecar.app.process import Background, drain, first_of, hung_up, lifeline_ends, settle, stop_signal
 from sidecar.app.providers import Provider, open_providers, renewed
 from sidecar.app.state import State
 from sidecar.config.model import Config
-from sidecar.config.session_settings import TokenBinder
 from sidecar.workers.line import Call
 from sidecar.workers.logins import WorkerLogins
 from sidecar.workers.remote import BorrowedFreshness, RemoteStore
@@ -78,8 +78,8 @@ def _state(config: Config, uplink: Uplink, serving: asyncio.Event) -> State:
 
 @contextlib.asynccontextmanager
 async def _providers(config: Config) -> AsyncIterator[Mapping[str, Provider]]:
-    """Only browsers' tokens are verified here: the relay and the logout endpoint are in the control process."""
-    if not verifies_tokens(config):
+    """Only what browsers bring is read here: the relay and the logout endpoint are in the control process."""
+    if not needs_provider(config):
         yield {}
         return
     async with open_providers(config) as providers:
@@ -103,11 +103,6 @@ async def _follow(
 def _use(data: DataPlane, providers: Mapping[str, Provider], config: Config) -> None:
     data.use(config, data.conduct(config, renewed(providers, config)))
     log.set_level(config.log.level)
-
-
-def verifies_tokens(config: Config) -> bool:
-    """Whether workers have to verify tokens of browsers: only then have they keys of the providers."""
-    return any(isinstance(binder, TokenBinder) for binder in config.session.bind)
 
 
 async def _numbers(data: DataPlane, _payload: bytes) -> bytes:

@@ -19,3 +19,6 @@ class Conduct:
     access_log: AccessLog | None = None
     creates_trace: bool = False
     dropped_trailers: frozenset[bytes] = frozenset()  # folded names of fields that carry credentials
+    proxy_headers: frozenset[bytes] = (
+        frozenset()
+    )  # folded names of fields in which only a trusted peer may say anything

@@ -7,7 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sidecar import clock, log
+from sidecar.field_names import fold
 from sidecar.gate.live import LiveStreams
+from sidecar.http1.fields import parse_line
 from sidecar.proxy.collect import Collector
 from sidecar.proxy.conduct import Conduct
 from sidecar.proxy.connections import Connection, Connections
@@ -39,6 +41,7 @@ class Plane:
         live: LiveStreams,
         stats: Stats,
         collector: Collector | None = None,
+        callbacks: Collector | None = None,
     ) -> None:
         self._take(conduct)
         self.app = app
@@ -46,6 +49,7 @@ class Plane:
         self.live = live
         self.stats = stats
         self.collector = collector or Collector()
+        self.callbacks = callbacks or Collector(busy="too_many_logins")
         self.abandoned: set[Ending] = set()  # logins that go on without their clients
         limits = conduct.limits
         self.connections = Connections(most=limits.connections, most_a_peer=limits.connections_per_peer)
@@ -70,6 +74,8 @@ class Plane:
         self.new_exchange: Callable[[Downstream, Plane, RequestHead], Exchange] = (
             Exchange if conduct.access_log is None else partial(LoggedExchange, access_log=conduct.access_log)
         )
+        if conduct.proxy_headers:
+            self.new_exchange = _vouching(self.new_exchange, conduct.proxy_headers)
 
     def use(self, conduct: Conduct) -> None:
         """Go by this from now on: whatever is judged, looked at again or waited for after this call.
@@ -109,7 +115,8 @@ class Plane:
             self.stats.loop_was_late(now - before - TICK)
             for connection in self.connections:
                 self._tick(connection, now)
-            for sweep in (self.gate.tick, self.app.sweep, self.control.sweep, self.collector.sweep):
+            bodies = (self.collector.sweep, self.callbacks.sweep)
+            for sweep in (self.gate.tick, self.app.sweep, self.control.sweep, *bodies):
                 self._swept(sweep, now)
             if self.gate.is_blind:
                 await self.live.recheck_all()
@@ -121,7 +128,8 @@ class Plane:
             _logger.exception("sweep_failed")
 
     def _buffered(self) -> int:
-        return sum(connection.buffered for connection in self.connections) + self.app.buffered + self.collector.held
+        held = self.collector.held + self.callbacks.held
+        return sum(connection.buffered for connection in self.connections) + self.app.buffered + held
 
     def _tick(self, connection: Connection, now: float) -> None:
         try:
@@ -152,3 +160,19 @@ class Plane:
         """A client broke HTTP. Counted; logged at debug level only: scanners must not fill the log (case 195)."""
         self.stats.refusals[reason] += 1
         log.event(_logger, logging.DEBUG, "request_refused", reason=reason, peer=peer.decode("latin-1"))
+
+
+def _vouching(
+    begin: "Callable[[Downstream, Plane, RequestHead], Exchange]", names: frozenset[bytes]
+) -> "Callable[[Downstream, Plane, RequestHead], Exchange]":
+    """The same, for planes where it matters whose word a request is. What is nobody's word never reaches the app."""
+
+    def vouching(downstream: "Downstream", plane: Plane, request: "RequestHead") -> Exchange:
+        request.is_vouched = downstream.peer.is_trusted
+        if not request.is_vouched:
+            kept = [line for line in request.lines if fold(parse_line(line)[0]) not in names]
+            if len(kept) < len(request.lines):  # noted, because the gate denies it where it judges
+                request.lines, request.block, request.is_spoofed = kept, None, True
+        return begin(downstream, plane, request)
+
+    return vouching
