@@ -6,6 +6,7 @@ from sidecar.app.data_plane import DataPlane, credential_headers
 from sidecar.app.state import State
 from sidecar.config.load import load
 from sidecar.config.model import Config
+from sidecar.proxy.exchange import Exchange
 from sidecar.proxy.plane import Plane
 from sidecar.stores.sqlite import SqliteStore
 
@@ -51,7 +52,7 @@ limits:
 log: {access: true, access_sample: 0.5, traceparent: create}
 store: {url: "sqlite://"}
 """
-FIXED = {"app", "control", "live", "stats", "collector", "abandoned", "connections", "now", "_tasks"}
+FIXED = {"app", "control", "live", "stats", "collector", "callbacks", "abandoned", "connections", "now", "_tasks"}
 FIXED |= {"is_draining", "is_closing"}
 
 
@@ -67,6 +68,18 @@ async def test_a_reload_leaves_nothing_behind_of_the_old_settings(tmp_path: Path
     after, expected = shown(data.plane), shown(fresh)
     assert after == expected
     assert [name for name in before if before[name] == after[name]] == []  # each of them has changed
+
+
+async def test_whose_word_counts_is_decided_by_the_new_binders(tmp_path: Path) -> None:
+    vouching = TEXT.replace("bind: [", "bind: [{from: header, sub: X-User}, ")
+    old, new = (loaded(tmp_path, text) for text in (TEXT, vouching))
+    data = DataPlane(old, State(old, SqliteStore(None)), {}, control_socket="/control")
+    assert data.plane.new_exchange is Exchange
+    data.use(new, data.conduct(new, {}))
+    assert "vouching" in repr(data.plane.new_exchange)
+    assert b"x-user" in data.plane.dropped_trailers
+    data.use(old, data.conduct(old, {}))
+    assert data.plane.new_exchange is Exchange
 
 
 def loaded(folder: Path, text: str) -> Config:

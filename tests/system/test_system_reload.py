@@ -189,6 +189,22 @@ def test_the_relay_reads_logins_by_the_new_rules(tmp_path: Path) -> None:
         assert is_refused(other.probe(f"{cast.sidecar.url}/api/me"))
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_the_relay_refuses_codes_by_the_new_rule(tmp_path: Path, processes: int) -> None:
+    cast = Cast(tmp_path, workers=processes)
+    form = {"grant_type": "authorization_code", "code": "of no callback"}
+
+    def redeemed() -> str:
+        return requests.post(f"{cast.sidecar.relay}/token", data=form, timeout=5).text
+
+    with cast.running(cast.provider, cast.sidecar):
+        assert "login_unjoined" in redeemed()
+        session = cast.sidecar.config["session"]
+        (binder,) = session["bind"]
+        Editor(cast).change(session={"bind": [{**binder, "unjoined": "allow"}]})
+        assert "login_unjoined" not in redeemed()  # the provider has the last word on it
+
+
 # Several processes
 
 
