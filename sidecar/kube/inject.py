@@ -77,7 +77,7 @@ def _placed(ours: dict[str, Any], others: list[dict[str, Any]]) -> list[dict[str
 
 def _with_names(there: list[dict[str, Any]], names: Sequence[str]) -> list[dict[str, Any]]:
     """The pod's list is everybody's: the kubelet tries each for each image."""
-    known = {each["name"] for each in there}
+    known = {each.get("name") for each in there}
     return [*there, *({"name": name} for name in names if name not in known)]
 
 

@@ -47,6 +47,10 @@ class _Named(_Shape):
     name: str
 
 
+class _Reference(_Shape):
+    name: str | None = None
+
+
 class _Mount(_Named):
     mount_path: str
 
@@ -69,7 +73,7 @@ class _Spec(_Shape):
     containers: list[_Container] | None = Field(default=None, max_length=_TOO_MANY)
     init_containers: list[_Container] | None = Field(default=None, max_length=_TOO_MANY)
     volumes: list[_Named] | None = Field(default=None, max_length=_TOO_MANY)
-    image_pull_secrets: list[_Named] | None = Field(default=None, max_length=_TOO_MANY)
+    image_pull_secrets: list[_Reference] | None = Field(default=None, max_length=_TOO_MANY)
     node_selector: dict[str, str] | None = None
     host_network: bool | None = None
     share_process_namespace: bool | None = None

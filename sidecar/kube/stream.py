@@ -130,7 +130,7 @@ def _check_store(stream: _Stream, workload: Object, injection: Injection, embedd
     if not uses_it or embedded is None or not embedded.is_sqlite:
         return
     pods = pods_at_most(workload, [each for _, _, each in stream.objects()])
-    if pods != 1:
+    if pods is None or pods > 1:
         count = "several pods" if pods is None else f"{pods} replicas"
         raise Refused("store_not_shared", f"{count} cannot share the SQLite in each pod; set store.url to a Redis")
 

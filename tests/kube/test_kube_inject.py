@@ -122,6 +122,8 @@ def test_secrets_of_the_registry_are_added_to_those_of_the_pod() -> None:
     there = spec(imagePullSecrets=[{"name": "both"}, {"name": "theirs"}])
     assert inject(there, asked)["imagePullSecrets"] == [{"name": "both"}, {"name": "theirs"}, {"name": "mine"}]
     assert inject(there, DEFAULTS)["imagePullSecrets"] == there["imagePullSecrets"]
+    nameless = spec(imagePullSecrets=[{}])  # the API server takes it
+    assert inject(nameless, asked)["imagePullSecrets"][0] == {}
     assert "imagePullSecrets" not in inject(spec(), DEFAULTS)
 
 

@@ -300,7 +300,7 @@ def test_the_ports_of_the_configuration_are_those_of_the_container() -> None:
     assert [each["containerPort"] for each in ports] == [8000, 8001]
 
 
-@pytest.mark.parametrize(("replicas", "problems"), [(None, []), (1, []), (2, ["store_not_shared"])])
+@pytest.mark.parametrize(("replicas", "problems"), [(None, []), (0, []), (1, []), (2, ["store_not_shared"])])
 def test_replicas_that_share_no_store_are_refused(replicas: int | None, problems: list[str]) -> None:
     workload = deployment("d", pod(spec()), replicas=replicas)
     report = made(stream(workload), defaults=applied(DEFAULT, SQLITE), embedded=SQLITE)
