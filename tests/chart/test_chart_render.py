@@ -24,6 +24,7 @@ from chart_helm import (
 )
 
 from sidecar.config.load import load_all
+from sidecar.config.reload import RELOADED
 from sidecar.kube.container import sidecar_container, sidecar_volumes
 from sidecar.kube.settings import Settings
 
@@ -97,6 +98,48 @@ def test_another_configuration_rolls_the_pods_out_and_the_same_does_not() -> Non
         assert checksum(*hot) == checksum(*hot, "--set", change), change
     for change in ("config.log.format=text", "config.limits.connections=5", "config.session.max_age=1h"):
         assert checksum(*hot) != checksum(*hot, "--set", change), change
+
+
+EVERYTHING_RELOADED = """
+hotReload: true
+config:
+  upstream:
+    {response_timeout: 1s, connect_timeout: 1s, keepalive: 1s, max_connections: 1, queue_timeout: 1s, stall_timeout: 1s,
+    tunnel_idle_timeout: 1s}
+  providers:
+    - issuer: https://idp.example.com/realms/acme
+      client_id: other
+      algorithms: [HS256]
+      client_secret: {file: /run/secrets/a/b}
+      logout_token: {leeway: 1s}
+  session:
+    credentials: [{cookie: other}]
+    unbound: deny
+    bind: [{from: token, cookie: id_token}]
+  enforcement: {action: strip}
+  logout: {app_paths: [/out]}
+  reload: {poll: 30s}
+  store: {on_stale: fail_open}
+  limits:
+    {head_bytes: 2KiB, header_count: 9, head_timeout: 1s, idle_timeout: 1s, body_stall_timeout: 1s, body_min_rate: 1,
+    body_bytes: 1}
+  log: {level: debug, access: true, access_sample: 0.5, traceparent: create}
+"""
+
+
+def test_all_that_a_running_sidecar_takes_over_rolls_no_pod_out(tmp_path: Path) -> None:
+    values = tmp_path / "values.yaml"
+    values.write_text(EVERYTHING_RELOADED)
+    given = yaml.safe_load(EVERYTHING_RELOADED)["config"]
+    missing = {keys for keys in RELOADED if keys[0] not in given or not _has(given[keys[0]], keys[1:])}
+    assert missing == set()  # or this would show less than it says
+    plain = pod_of(rendered("minimal", "--set", "hotReload=true"))["metadata"]["annotations"]
+    changed = pod_of(rendered("minimal", "-f", str(values)))["metadata"]["annotations"]
+    assert changed == plain
+
+
+def _has(section: Any, keys: tuple[str, ...]) -> bool:
+    return all(key in (section[0] if isinstance(section, list) else section) for key in keys)
 
 
 def test_running_sidecars_look_at_the_file_only_with_hot_reload() -> None:
