@@ -48,8 +48,9 @@ class Node:
         self.replica = Replica()
         self.freshness = Freshness(self.fresh, self.grace)
         common = {"store": self.store, "replica": self.replica, "on_revocation": self.seen.append, "wall": self.wall}
-        self.feed = Feed(freshness=self.freshness, everywhere=self.everywhere, **common)
         self.publisher = Publisher(budget_s=self.budget_s, **common)
+        heard = {"on_read": self.publisher.heard, "everywhere": self.everywhere}
+        self.feed = Feed(freshness=self.freshness, **heard, **common)
 
     async def start(self) -> None:
         self.feed.start()
