@@ -150,7 +150,7 @@ async def test_a_full_outbox_still_enforces_and_says_what_it_drops(redis_server,
 
 @pytest.mark.parametrize("options", [{}, {"durable_replicas": 1}])
 async def test_a_write_whose_answer_is_lost_again_and_again_is_in_the_log_once(
-    start_redis, start_node, revocation, until, monkeypatch, options
+    start_redis, start_node, revocation, until, monkeypatch, patience, options
 ):
     """As with a disk that is slower than our time-outs: each attempt does its work, and nobody hears of it."""
     monkeypatch.setattr(publish, "PAUSE_S", 0.05)
@@ -158,7 +158,7 @@ async def test_a_write_whose_answer_is_lost_again_and_again_is_in_the_log_once(
     if options:
         start_redis("redis", replicaof=f"127.0.0.1 {server.port}")
         await until(lambda: server.command("INFO", "replication").get("slave0", {}).get("state") == "online", 10)
-    node = await start_node(server.url, options=options)
+    node = await start_node(server.url, options=options, **patience)
     append, attempts = node.store.append, []
 
     async def append_in_vain(revocations):
