@@ -81,7 +81,11 @@ class SecondLook:
             return self._login_lost(request, judgement, Reason.LOGIN)
         if session is not None:
             judgement.session = session
-        return self.review(request, judgement, response, session)
+        review = self.review(request, judgement, response, session)
+        if lesson.withholds and review.answer is None:
+            lines = response.lines if review.lines is None else review.lines
+            return Review(lines=self._teacher.without_cookies(lines))
+        return review
 
     def _login_lost(self, request: RequestHead, judgement: Judgement, reason: Reason) -> Review:
         if judgement.login is not None:
