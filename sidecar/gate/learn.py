@@ -73,6 +73,8 @@ class Teacher:
         if joined is not None and not credentials:
             # The app keeps the cookie that the browser had before the login.
             credentials = list(self._identifier.presented(request).credentials)
+        if joined is not None:  # besides, because the user may have chosen where to go
+            credentials += self._in_location(response)
         if is_unverified:  # the cookie, new or kept, would be a session that no logout reaches
             return Lesson(None, (), (), "token_endpoint", Reason.LOGIN)
         if not credentials or (session is None and not tokens):
@@ -101,13 +103,15 @@ class Teacher:
         presented = identifier.presented(request).credentials
         tokens = tuple((each.name, each.value) for each in cookies if identifier.is_token_cookie(each.name))
         values = (each.value for each in cookies if not identifier.is_token_cookie(each.name))
-        credentials = tuple(dict.fromkeys(map(identifier.digest, values)))
-        is_new = any(credential not in presented for credential in credentials)
+        set_here, in_location = tuple(map(identifier.digest, values)), self._in_location(response)
+        is_new = any(credential not in presented for credential in (*set_here, *in_location))
         outcome = claim.completion.outcome(response.status, _location(response), is_cookie_new=is_new)
         if outcome is Outcome.FAILED:
+            if in_location:  # it cannot be taken out of there
+                return Lesson(None, (), (), binder, Reason.LOGIN)
             return Lesson(None, (), (), binder, withholds=True) if cookies else None
         known = judgement.identity.all_sessions()
-        credentials = credentials or presented
+        credentials = tuple(dict.fromkeys((*(set_here or presented), *in_location)))
         if not credentials or (outcome is Outcome.UNCLEAR and not known):
             metrics.logins.labels("unconfirmed").inc()
             self._unconfirmed.note(binder=binder, hint=_HINT)
@@ -119,6 +123,11 @@ class Teacher:
             return Lesson(None, (), (), binder, Reason.AMBIGUOUS)
         is_contested = any(credential in presented for credential in credentials)
         return Lesson(session, credentials, tokens, binder, is_contested=is_contested)
+
+    def _in_location(self, response: ResponseHead) -> tuple[bytes, ...]:
+        """Credentials in the address that the app redirects to: where it keeps its sessions in URLs, a new one."""
+        location = _location(response)
+        return self._identifier.in_target(location) if location is not None else ()
 
     def _known(self, credentials: Iterable[bytes]) -> Iterator[BoundSession]:
         """What is known in memory of credentials that the app sets: it may set one that was there before."""

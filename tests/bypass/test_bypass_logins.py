@@ -255,3 +255,15 @@ async def test_two_callbacks_with_one_code_do_not_share_a_login(stage: Stage):
     assert await refused(stage, "new")
     own = stage.identifier.bound(session("s-thief", sub="mallory")).own
     assert set(stage.directory.credentials_of(own)) == {stage.digester.credential(b"new")}
+
+
+async def test_a_session_that_the_app_puts_into_the_address_is_bound_too(open_stage):
+    """A user may send no cookies: some stacks then write the session into URLs."""
+    stage = await open_stage(path_parameters=["jsessionid"])
+    client, app = await login(stage, f"{CALLBACK}?code=C", "Cookie: JSESSIONID=kept")
+    await app.send(message("HTTP/1.1 302 Found", "Location: /home;jsessionid=new", "Content-Length: 0"))
+    assert (await client.answer()).status == 302
+    await stage.logout()
+    client = await stage.client(ask("GET /home;jsessionid=new HTTP/1.1"))
+    assert (await client.answer()).status == 401
+    assert await refused(stage, "kept")  # an app that keeps its cookie goes where the user has chosen
