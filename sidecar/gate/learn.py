@@ -73,6 +73,8 @@ class Teacher:
         if joined is not None and not credentials:
             # The app keeps the cookie that the browser had before the login.
             credentials = list(self._identifier.presented(request).credentials)
+        elif joined is not None:
+            credentials += self._left_alone(request)
         if joined is not None:  # besides, because the user may have chosen where to go
             credentials += self._in_location(response)
         if is_unverified:  # the cookie, new or kept, would be a session that no logout reaches
@@ -111,7 +113,8 @@ class Teacher:
                 return Lesson(None, (), (), binder, Reason.LOGIN)
             return Lesson(None, (), (), binder, withholds=True) if cookies else None
         known = judgement.identity.all_sessions()
-        credentials = tuple(dict.fromkeys((*(set_here or presented), *in_location)))
+        kept = self._left_alone(request) if set_here else presented
+        credentials = tuple(dict.fromkeys((*set_here, *kept, *in_location)))
         if not credentials or (outcome is Outcome.UNCLEAR and not known):
             metrics.logins.labels("unconfirmed").inc()
             self._unconfirmed.note(binder=binder, hint=_HINT)
@@ -123,6 +126,16 @@ class Teacher:
             return Lesson(None, (), (), binder, Reason.AMBIGUOUS)
         is_contested = any(credential in presented for credential in credentials)
         return Lesson(session, credentials, tokens, binder, is_contested=is_contested)
+
+    def _left_alone(self, request: RequestHead) -> tuple[bytes, ...]:
+        """What nobody knows of the credentials that the browser has beside those that the app sets.
+
+        An app with several may have logged one of these in: the user ticks `remember me`, and drops that cookie later.
+        """
+        if not self._identifier.has_several_carriers:
+            return ()
+        presented = self._identifier.presented(request).credentials
+        return tuple(each for each in presented if not isinstance(self._directory.cached(each), BoundSession))
 
     def _in_location(self, response: ResponseHead) -> tuple[bytes, ...]:
         """Credentials in the address that the app redirects to: where it keeps its sessions in URLs, a new one."""

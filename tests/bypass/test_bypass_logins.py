@@ -267,3 +267,15 @@ async def test_a_session_that_the_app_puts_into_the_address_is_bound_too(open_st
     client = await stage.client(ask("GET /home;jsessionid=new HTTP/1.1"))
     assert (await client.answer()).status == 401
     assert await refused(stage, "kept")  # an app that keeps its cookie goes where the user has chosen
+
+
+async def test_a_cookie_that_the_app_keeps_beside_one_that_it_sets_is_bound_too(open_stage):
+    """`Remember me` is the user's choice, and so is to drop that cookie afterwards."""
+    stage = await open_stage(path_parameters=["jsessionid"])
+    client, app = await login(stage, f"{CALLBACK};jsessionid=kept?code=C")
+    await app.send(LOGGED_IN)
+    assert (await client.answer()).status == 302
+    await stage.logout()
+    client = await stage.client(ask("GET /;jsessionid=kept HTTP/1.1"))
+    assert (await client.answer()).status == 401
+    assert await refused(stage, "new")
