@@ -1,5 +1,6 @@
 """A user who wants a session that no logout reaches: the callback in disguise, without its code, or not waited for."""
 
+import contextlib
 import re
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from wire import Wire, ask, message, ok, until
 
-from sidecar.core.callback import codes_in
+from sidecar.core.callback import CallbackRefused, in_target
 from sidecar.core.paths import compile_pattern, may_match
 from sidecar.core.routes import Route, Rule
 from sidecar.proxy.collect import Collector
@@ -106,7 +107,8 @@ def test_no_combination_of_spellings_hides_the_callback(first: str, second: str,
 @given(st.lists(st.sampled_from(["&", ";", "code", "%63ode", "Code", "=", "=", "C", "%43", "x", "", "&&"]), max_size=8))
 def test_whatever_separates_pairs_the_code_is_found(pieces: list[str]) -> None:
     query = "".join(pieces) + "&code=C"
-    assert "C" in codes_in(f"/?{query}".encode())
+    with contextlib.suppress(CallbackRefused):  # it may hold more codes than a login has
+        assert "C" in in_target(f"/?{query}".encode()).codes
 
 
 FORM = "Content-Type: application/x-www-form-urlencoded"

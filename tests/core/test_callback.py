@@ -99,9 +99,10 @@ def test_a_compressed_body_is_not_read(encoding: bytes, passes: bool) -> None:
         check_head(b"/cb", [FORM], [encoding])
 
 
-@pytest.mark.parametrize(
-    "name", ["code", "CODE", "code[]", " code ", "code[a][b]", "code\0x", "ıd_token", "acceſſ_token"]
-)
+NAMES = ["code", "CODE", "code[]", " code ", "code[a][b]", "code\0x", "\u0131d_token", "acce\u017f\u017f_token"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_name_is_read_as_the_most_generous_app_reads_it(name: str) -> None:
     found = in_body(json.dumps({name: "x"}).encode(), [JSON])
     assert (*found.codes, *found.id_tokens, *found.access_tokens) == ("x",)
