@@ -24,7 +24,7 @@ from typing import IO, Any
 import pytest
 
 from sidecar.core.credentials import Carriers
-from sidecar.core.profiles import carriers_of
+from sidecar.core.profiles import Declared, Place, carriers_of
 from sidecar.http1.request import RequestHead, build_request
 
 HERE = Path(__file__).parent / "stacks"
@@ -140,7 +140,7 @@ def install_readers() -> None:
 
 
 @contextlib.contextmanager
-def node() -> Iterator[dict[str, Stack]]:
+def node(_folder: Path) -> Iterator[dict[str, Stack]]:
     install_readers()
     with child(program("node"), "readers.js", cwd=HERE / "node") as process, contextlib.ExitStack() as stack:
         found = {}
@@ -157,7 +157,9 @@ def node() -> Iterator[dict[str, Stack]]:
 
 
 @contextlib.contextmanager
-def php(folder: Path, port: int) -> Iterator[dict[str, Stack]]:
+def php(folder: Path) -> Iterator[dict[str, Stack]]:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
     for name, who in ((REVOKED, "revoked"), (LIVE, "live")):
         (folder / f"sess_{name}").write_text(f'who|s:{len(who)}:"{who}";')
     env = {"SESSIONS": str(folder), "REVOKED": REVOKED}
@@ -193,7 +195,7 @@ def tomcat(folder: Path) -> Iterator[dict[str, Stack]]:
 
 
 @contextlib.contextmanager
-def jetty() -> Iterator[dict[str, Stack]]:
+def jetty(_folder: Path) -> Iterator[dict[str, Stack]]:
     program("javac")
     path = jars("jetty9-server.jar", "jetty9-http.jar", "jetty9-io.jar", "jetty9-util.jar", "servlet-api.jar")
     revoked, live = "node0" + REVOKED, "node0" + LIVE
@@ -213,7 +215,7 @@ def _java(name: str, server: Server, revoked: str, live: str) -> Stack:
 
 
 @contextlib.contextmanager
-def rack() -> Iterator[dict[str, Stack]]:
+def rack(_folder: Path) -> Iterator[dict[str, Stack]]:
     if subprocess.run([program("ruby"), "-e", "require 'rack'"], capture_output=True, check=False).returncode:
         pytest.skip("rack is not installed")
     with child(program("ruby"), "rack_reader.rb") as process:
@@ -314,20 +316,27 @@ def _flask() -> Stack:
     return Stack("flask", carriers_of(["flask"], []), "session", revoked, live, joined(finds))
 
 
-def python() -> dict[str, Stack]:
+@contextlib.contextmanager
+def python(_folder: Path) -> Iterator[dict[str, Stack]]:
     generic = carriers_of(["generic"], [(cookie("sid"), None)])
     plain = {"SimpleCookie": joined(_simple_cookie), "werkzeug": joined(_werkzeug)}
     plain |= {"starlette": _starlette, "aiohttp": joined(_aiohttp)}
     stacks = {name: Stack(name, generic, "sid", REVOKED, LIVE, accepts) for name, accepts in plain.items()}
     django = Stack("django", carriers_of(["django"], []), "sessionid", REVOKED, LIVE, joined(_django))
-    return stacks | {"django": django, "flask": _flask()}
+    yield stacks | {"django": django, "flask": _flask()}
+
+
+def cookie(name: str) -> Declared:
+    return Declared(Place.COOKIE, name)
 
 
 PYTHON = ("SimpleCookie", "werkzeug", "starlette", "aiohttp", "django", "flask")
-NAMES = (*PYTHON, *NODE, "php", "tomcat", "jetty", "rack")
-
-
-def cookie(name: str) -> Any:
-    from sidecar.core.profiles import Declared, Place
-
-    return Declared(Place.COOKIE, name)
+FAMILIES: tuple[tuple[tuple[str, ...], Callable[[Path], Any]], ...] = (
+    (PYTHON, python),
+    (NODE, node),
+    (("php",), php),
+    (("tomcat",), tomcat),
+    (("jetty",), jetty),
+    (("rack",), rack),
+)
+NAMES = tuple(name for names, _ in FAMILIES for name in names)
