@@ -54,37 +54,30 @@ class Stack:
 
 
 class Server:
-    """A server on loopback that answers `revoked` or `other` to raw requests, over one connection."""
+    """A server on loopback that answers `revoked` or `other` to raw requests."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, plain: str) -> None:
+        """`plain` is the Cookie header of an honest request of the revoked session."""
         self._port = port
-        self._socket: socket.socket | None = None
+        self._plain = f"GET / HTTP/1.1\r\nHost: app\r\nCookie: {plain}\r\n\r\n".encode()
 
     def accepts(self, request: RequestHead) -> bool:
-        return self.says(build_request(request, request.lines)) == b"revoked"
+        """Asked on a new connection, and on one that has carried the session: the sidecar's are used by everybody."""
+        message = build_request(request, request.lines)
+        return b"revoked" in (*self.say(message), *self.say(self._plain, message)[1:])
 
-    def says(self, message: bytes) -> bytes:
-        if self._socket is not None:
-            with contextlib.suppress(OSError, http.client.HTTPException):  # it may have closed the connection meanwhile
-                return self._ask(message)
-            self.close()
-        self._socket = socket.create_connection(("127.0.0.1", self._port), timeout=10)
-        return self._ask(message)
-
-    def _ask(self, message: bytes) -> bytes:
-        assert self._socket is not None
-        self._socket.sendall(message)
-        answer = http.client.HTTPResponse(self._socket)
-        answer.begin()
-        body = answer.read()
-        if answer.will_close:
-            self.close()
-        return body
-
-    def close(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+    def say(self, *messages: bytes) -> list[bytes]:
+        """The answers to some requests on one connection, up to the one after which the server closes it."""
+        answers = []
+        with socket.create_connection(("127.0.0.1", self._port), timeout=10) as connection:
+            for message in messages:
+                connection.sendall(message)
+                answer = http.client.HTTPResponse(connection)
+                answer.begin()
+                answers.append(answer.read())
+                if answer.will_close:
+                    break
+        return answers
 
 
 def program(name: str) -> str:
@@ -142,10 +135,10 @@ def install_readers() -> None:
 @contextlib.contextmanager
 def node(_folder: Path) -> Iterator[dict[str, Stack]]:
     install_readers()
-    with child(program("node"), "readers.js", cwd=HERE / "node") as process, contextlib.ExitStack() as stack:
+    with child(program("node"), "readers.js", cwd=HERE / "node") as process:
         found = {}
         for name, said in json.loads(line_of(process.stdout)).items():
-            server = stack.enter_context(contextlib.closing(Server(said["port"])))
+            server = Server(said["port"], f"{said['cookie']}={said['revoked']}; {said['companions']}")
             carriers = carriers_of(["express"], [(cookie(said["cookie"]), None)])
             found[name] = Stack(
                 name, carriers, said["cookie"], said["revoked"], said["live"], server.accepts, said["companions"]
@@ -164,15 +157,14 @@ def php(folder: Path) -> Iterator[dict[str, Stack]]:
         (folder / f"sess_{name}").write_text(f'who|s:{len(who)}:"{who}";')
     env = {"SESSIONS": str(folder), "REVOKED": REVOKED}
     with child(program("php"), "-S", f"127.0.0.1:{port}", "php_reader.php", env=env) as process:
-        server = Server(port)
+        server = Server(port, f"PHPSESSID={REVOKED}")
         while True:
             assert process.poll() is None, "php ended before it was ready"
             with contextlib.suppress(ConnectionRefusedError):
-                server.says(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                server.say(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
                 break
-        with contextlib.closing(server):
-            carriers = carriers_of(["php"], [])
-            yield {"php": Stack("php", carriers, "PHPSESSID", REVOKED, LIVE, server.accepts, in_query="PHPSESSID")}
+        carriers = carriers_of(["php"], [])
+        yield {"php": Stack("php", carriers, "PHPSESSID", REVOKED, LIVE, server.accepts, in_query="PHPSESSID")}
 
 
 # -- Java ----------------------------------------------------------------------------------------------------------
@@ -190,8 +182,8 @@ def tomcat(folder: Path) -> Iterator[dict[str, Stack]]:
     program("javac")
     path = jars("tomcat10-embed-core.jar", "tomcat10-annotations-api.jar")
     command = (program("java"), "-cp", path, "TomcatReader.java", folder, JAVA_REVOKED, JAVA_LIVE)
-    with child(*command) as process, contextlib.closing(Server(int(line_of(process.stdout)))) as server:
-        yield {"tomcat": _java("tomcat", server, JAVA_REVOKED, JAVA_LIVE)}
+    with child(*command) as process:
+        yield {"tomcat": _java("tomcat", int(line_of(process.stdout)), JAVA_REVOKED, JAVA_LIVE)}
 
 
 @contextlib.contextmanager
@@ -200,15 +192,16 @@ def jetty(_folder: Path) -> Iterator[dict[str, Stack]]:
     path = jars("jetty9-server.jar", "jetty9-http.jar", "jetty9-io.jar", "jetty9-util.jar", "servlet-api.jar")
     revoked, live = "node0" + REVOKED, "node0" + LIVE
     command = (program("java"), "-cp", path, "JettyReader.java", "node0", revoked, live)
-    with child(*command) as process, contextlib.closing(Server(int(line_of(process.stdout)))) as server:
+    with child(*command) as process:
+        port = int(line_of(process.stdout))
         for name in (revoked, live):
-            server.says(f"GET / HTTP/1.1\r\nHost: x\r\nMake-Session: {name}\r\n\r\n".encode())
-        yield {"jetty": _java("jetty", server, f"{revoked}.node0", f"{live}.node0")}
+            Server(port, "").say(f"GET / HTTP/1.1\r\nHost: x\r\nMake-Session: {name}\r\n\r\n".encode())
+        yield {"jetty": _java("jetty", port, f"{revoked}.node0", f"{live}.node0")}
 
 
-def _java(name: str, server: Server, revoked: str, live: str) -> Stack:
-    carriers = carriers_of([name], [])
-    return Stack(name, carriers, "JSESSIONID", revoked, live, server.accepts, in_path="jsessionid")
+def _java(name: str, port: int, revoked: str, live: str) -> Stack:
+    accepts = Server(port, f"JSESSIONID={revoked}").accepts
+    return Stack(name, carriers_of([name], []), "JSESSIONID", revoked, live, accepts, in_path="jsessionid")
 
 
 # -- Ruby ----------------------------------------------------------------------------------------------------------
