@@ -12,6 +12,7 @@ from sidecar.bindings.directory import UNKNOWN, Directory
 from sidecar.bindings.token import NEEDS_KEYS, UNDECIDED, BadToken
 from sidecar.core.cookies import SetCookie
 from sidecar.core.credentials import Carriers
+from sidecar.core.form import Body
 from sidecar.core.identity import BoundSession, Digester, Session
 from sidecar.core.verdict import ANONYMOUS, Identity
 from sidecar.gate.presented import NOTHING_PRESENTED, Presented, Reader, TokenCarrier
@@ -46,6 +47,7 @@ class Identifier:
         self._reads_target = self._reader.reads_target
         self._reads_headers = self._reader.reads_headers
         self.token_headers = self._reader.token_headers
+        self.reads_forms = carriers.reads_forms
 
     def now(self, request: RequestHead, now: float) -> Identity | None:
         """The identity, as far as memory can tell; None when somebody has to be asked. `now` is boot time."""
@@ -143,6 +145,10 @@ class Identifier:
     def presented(self, request: RequestHead) -> Presented:
         """The candidates of a request, as digests, and its tokens."""
         return self._reader.presented(request)
+
+    def body_of(self, request: RequestHead) -> Body:
+        """Whether the body of a request may hold a credential, and can be read."""
+        return self._reader.body_of(request)
 
     def is_token_cookie(self, name: bytes) -> bool:
         """Whether a cookie name is a token binder's, or one of its chunks."""

@@ -13,6 +13,7 @@ from sidecar.bindings.carrier import AmbiguousToken, assemble, from_header
 from sidecar.bindings.token import TokenBinder
 from sidecar.core.cookies import SetCookie
 from sidecar.core.credentials import MAX_SPELLINGS, Carriers, pairs
+from sidecar.core.form import Body, body_of
 from sidecar.core.identity import Digester
 from sidecar.core.reading import MAX_CANDIDATES, NOTHING, Reading, merged
 from sidecar.field_names import fold
@@ -74,9 +75,11 @@ class Reader:
         in_cookies = NOTHING_PRESENTED
         if lines:
             in_cookies = self._in_line(lines[0]) if len(lines) == 1 else self._read_lines(lines)
-        if not self.reads_target and not self.reads_headers:
+        if not self.reads_target and not self.reads_headers and request.form is None:
             return in_cookies
         found = [in_cookies]
+        if request.form is not None:
+            found.append(self._digested(self._carriers.in_form(request.form), ()))
         if self.reads_target and (in_target := self._carriers.in_target(request.target)) is not NOTHING:
             found.append(self._digested(in_target, ()))
         if self.reads_headers:
@@ -94,6 +97,13 @@ class Reader:
             {credential: others for part in found for credential, others in part.others.items()},
             said,
         )
+
+    def body_of(self, request: RequestHead) -> Body:
+        """Whether the body of a request may hold a credential, and can be read."""
+        if not (self._carriers.reads_forms and request.has_body):
+            return Body.NO_FORM
+        types, encodings = _values(request, b"content-type"), _values(request, b"content-encoding")
+        return body_of(types, encodings, request.content_length)
 
     def may_be_in(self, target: bytes) -> bool:
         """Whether it is worth to look into a target."""
