@@ -113,7 +113,7 @@ class Teacher:
     def _sorted_out(self, cookies: Sequence[SetCookie]) -> tuple[tuple[bytes, ...], tuple[tuple[bytes, bytes], ...]]:
         """Digests of the session cookies, and the token cookies."""
         is_token = self._identifier.is_token_cookie
-        values = (self._identifier.digest(each.value) for each in cookies if not is_token(each.name))
+        values = self._identifier.credentials_set([each for each in cookies if not is_token(each.name)])
         return tuple(dict.fromkeys(values)), tuple((each.name, each.value) for each in cookies if is_token(each.name))
 
     def _contested(self, session: BoundSession, credentials: tuple[bytes, ...], binder: str) -> Lesson:
