@@ -21,7 +21,7 @@ const provider = new Provider(issuer, {
   clients,
   jwks: { keys: [jwk] },
   cookies: { keys: ['made up for tests'] },
-  claims: { openid: ['sub'], profile: ['name'] },
+  claims: { openid: ['sub'], profile: ['name'], email: ['email'] },
   features: {
     backchannelLogout: { enabled: true },
     devInteractions: { enabled: false },
@@ -29,7 +29,7 @@ const provider = new Provider(issuer, {
   },
   interactions: { url: (ctx, interaction) => `/interaction/${interaction.uid}` },
   ttl: { Session: 86400, Grant: 86400, Interaction: 600, IdToken: 300, AccessToken: 300 },
-  findAccount: (ctx, sub) => ({ accountId: sub, claims: () => ({ sub, name: `The user ${sub}` }) }),
+  findAccount: (ctx, sub) => ({ accountId: sub, claims: () => ({ sub, name: `The user ${sub}`, email: `${sub}@example.com` }) }),
   loadExistingGrant: grantWithoutConsent,
   // The library hands over a dispatcher that refuses loopback addresses; in these tests everything is on loopback.
   fetch: (url, { dispatcher, ...options }) => fetch(url, options),
@@ -51,7 +51,7 @@ async function grantWithoutConsent(ctx) {
   const kept = known && (await provider.Grant.find(known));
   if (kept) return kept;
   const grant = new provider.Grant({ clientId: client.clientId, accountId: session.accountId });
-  grant.addOIDCScope('openid profile');
+  grant.addOIDCScope('openid profile email');
   await grant.save();
   return grant;
 }
