@@ -34,14 +34,18 @@ from bench_stack import (
 
 RECIPES = HERE.parents[1] / "docs" / "recipes"
 TOMCAT = Path("/usr/share/tomcat10")
-_YAML = re.compile(r"^```yaml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def block(name: str, language: str) -> str:
+    """The first block of a language on the page of this recipe."""
+    found = re.search(rf"^```{language}\n(.*?)^```$", (RECIPES / f"{name}.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert found is not None, f"docs/recipes/{name}.md has no {language}"
+    return found[1]
 
 
 def recipe(name: str) -> dict[str, Any]:
     """The sidecar's configuration on the page of this recipe."""
-    block = _YAML.search((RECIPES / f"{name}.md").read_text())
-    assert block is not None, f"docs/recipes/{name}.md has no YAML"
-    whole: dict[str, Any] = yaml.safe_load(block[1])
+    whole: dict[str, Any] = yaml.safe_load(block(name, "yaml"))
     return whole
 
 
@@ -63,6 +67,8 @@ class RecipeApp(Process):
     callback: ClassVar[str] = "/oidc/callback"
     cookie: ClassVar[str]
     rotates: ClassVar[bool] = True  # with `/settings`; every one of these stacks has a new cookie after the login
+    forgets_nothing: ClassVar[bool] = False  # the session is in the cookie: who has a copy has the session
+    targets: ClassVar[tuple[str, ...]] = ()  # where else than in a cookie this app takes the id from
     metadata: ClassVar[dict[str, str]] = {"token_endpoint_auth_method": "client_secret_basic"}
 
     def __init__(self, place: Place) -> None:
@@ -84,7 +90,7 @@ class RecipeApp(Process):
 class FlaskSigned(RecipeApp):
     """Flask with Authlib; the session is in the cookie, signed."""
 
-    recipe, cookie = "flask", "session"
+    recipe, cookie, forgets_nothing = "flask", "session", True
 
     def program(self, place: Place) -> Sequence[str | Path]:
         return [sys.executable, HERE / "apps" / "flask_app.py", str(place.port)]
@@ -102,7 +108,7 @@ class FlaskSigned(RecipeApp):
 class FlaskServerSide(FlaskSigned):
     """Flask with Authlib and Flask-Session on files."""
 
-    rotates = False
+    rotates, forgets_nothing = False, False
 
     def settings(self, place: Place) -> dict[str, str]:
         return super().settings(place) | {"FLASK_SESSION_FOLDER": str(place.folder / "sessions")}
@@ -152,10 +158,41 @@ class Express(RecipeApp):
         }
 
 
+class ExpressCookie(Express):
+    """Express with express-openid-connect: the session is an encrypted cookie, made anew with every answer."""
+
+    recipe, cookie, callback = "express-openid-connect", "appSession", "/callback"
+    forgets_nothing = True
+
+    def program(self, place: Place) -> Sequence[str | Path]:
+        return [program("node"), HERE / "apps" / "express" / "cookie_app.js", str(place.port)]
+
+    def settings(self, place: Place) -> dict[str, str]:
+        module = place.folder / "relay.mjs"
+        module.write_text(block(self.recipe, "js"))
+        return {
+            "BASE_URL": place.base_url,
+            "ISSUER_BASE_URL": place.issuer,
+            "CLIENT_ID": CLIENT_ID,
+            "CLIENT_SECRET": CLIENT_SECRET,
+            "SECRET": "made up for tests, and long enough",
+            "NODE_OPTIONS": f"--import={module}",
+            "OIDC_TOKEN_ENDPOINT": f"{place.issuer}/token",
+            "OIDC_RELAY": f"{place.relay}/token",
+        }
+
+
 class Tomcat(RecipeApp):
     """A servlet in Debian's Tomcat, with a home of its own and no service."""
 
     recipe, cookie = "tomcat", "JSESSIONID"
+    targets = (
+        "/api/me;jsessionid={}",
+        "/;jsessionid={}/api/me",
+        "/api;jsessionid={}/me",
+        "/api/me;a=b;jsessionid={}",
+        "/api/me;jsessionid={};a",
+    )
 
     def program(self, place: Place) -> Sequence[str | Path]:
         if not TOMCAT.exists():
@@ -199,6 +236,7 @@ class Php(RecipeApp):
     """PHP with its native sessions, in the way of old sites: the id may stand in the URL as well."""
 
     recipe, cookie = "php", "PHPSESSID"
+    targets = ("/api/me?PHPSESSID={}", "/api/me?a=b&PHPSESSID={}", "/api/me?%50HPSESSID={}")
     metadata: ClassVar[dict[str, str]] = {"token_endpoint_auth_method": "client_secret_post"}
 
     def program(self, place: Place) -> Sequence[str | Path]:
@@ -229,15 +267,11 @@ class Site:
     def __init__(self, kind: type[RecipeApp], folder: Path) -> None:
         provider_port, app_port, relay_port = free_port(), free_port(), free_port()
         issuer = f"http://localhost:{provider_port}"
-        places = configuration(
-            issuer=issuer, app=app_port, relay=relay_port, store=f"sqlite:///{folder / 'state.db'}"
-        )
+        places = configuration(issuer=issuer, app=app_port, relay=relay_port, store=f"sqlite:///{folder / 'state.db'}")
         del places["session"], places["enforcement"]  # these are the recipe's
         self.sidecar = Sidecar(merged(recipe(kind.recipe), places), name="sidecar", folder=folder)
         self.app = kind(Place(folder, app_port, issuer, self.sidecar.relay, self.sidecar.url))
-        registered = client(
-            [f"{self.sidecar.url}{kind.callback}"], logout_uri=self.sidecar.logout_url, **kind.metadata
-        )
+        registered = client([f"{self.sidecar.url}{kind.callback}"], logout_uri=self.sidecar.logout_url, **kind.metadata)
         self.provider = Provider(folder=folder, port=provider_port, clients=[registered])
 
     @contextlib.contextmanager

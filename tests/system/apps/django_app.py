@@ -111,7 +111,9 @@ def end_with_parent() -> None:
 
 if __name__ == "__main__":
     call_command("migrate", run_syncdb=True, verbosity=0)
-    server = make_server("127.0.0.1", int(sys.argv[1]), get_wsgi_application(), threaded=True, request_handler=KeepAlive)
+    server = make_server(
+        "127.0.0.1", int(sys.argv[1]), get_wsgi_application(), threaded=True, request_handler=KeepAlive
+    )
     threading.Thread(target=end_with_parent, daemon=True).start()
     print("ready", flush=True)
     server.serve_forever()
