@@ -11,6 +11,7 @@ from sidecar.config.session_settings import TokenBinder as TokenSettings
 from sidecar.core.credentials import Carriers
 from sidecar.core.denial import Action
 from sidecar.core.paths import compile_pattern
+from sidecar.core.profiles import Declared, Place, carriers_of
 from sidecar.core.routes import Route, Routes, Rule
 from sidecar.core.verdict import Policy
 from sidecar.field_names import fold
@@ -78,15 +79,8 @@ def build_gate(
 
 
 def _carriers(config: Config) -> Carriers:
-    by_carrier: dict[str, list[str]] = {}
-    for credential in config.session.credentials:
-        by_carrier.setdefault(credential.carrier, []).append(credential.name)
-    return Carriers(
-        cookies=by_carrier.get("cookie", ()),
-        path_parameters=by_carrier.get("path_parameter", ()),
-        query_parameters=by_carrier.get("query_parameter", ()),
-        headers=by_carrier.get("header", ()),
-    )
+    explicit = [(Declared(Place(each.carrier), each.name), each.profile) for each in config.session.credentials]
+    return carriers_of(config.session.profile, explicit)
 
 
 def _token_carrier(binder: TokenSettings, providers: Mapping[str, Provider]) -> TokenCarrier:
@@ -120,6 +114,5 @@ def _routes(config: Config) -> Routes:
 
 def credential_headers(config: Config) -> frozenset[bytes]:
     """The header fields by which the app knows its sessions, folded."""
-    names = [credential.name for credential in config.session.credentials if credential.carrier == "header"]
-    names += [binder.header for binder in config.session.bind if isinstance(binder, TokenSettings) and binder.header]
-    return frozenset(fold(name.lower().encode()) for name in names)
+    names = [binder.header for binder in config.session.bind if isinstance(binder, TokenSettings) and binder.header]
+    return frozenset((*_carriers(config).headers, *(fold(name.lower().encode()) for name in names)))

@@ -12,7 +12,7 @@ from sidecar.config.address import Address, TcpAddress, UnixAddress, is_loopback
 from sidecar.config.model import Config
 from sidecar.config.problem import Fault, Path
 from sidecar.config.provider_settings import ProviderSettings
-from sidecar.config.session_settings import Route, TokenEndpointBinder
+from sidecar.config.session_settings import BARE_PROFILES, Route, TokenEndpointBinder
 from sidecar.config.store_settings import StoreSettings
 
 _STORE_URL: Path = ("store", "url")
@@ -165,16 +165,32 @@ def _session(config: Config) -> Iterator[Fault]:
     if not session.bind:
         what = "no binder: no session could ever be logged out"
         yield Fault(("session", "bind"), what, "at least one of {from: token, ...} and {from: token_endpoint, ...}")
+    yield from _repeated(session.profile, ("session", "profile"))
     yield from _repeated(session.credentials, ("session", "credentials"))
+    yield from _unread(config)
     yield from _repeated(session.bind, ("session", "bind"))
     for index, binder in enumerate(session.bind):
         path: Path = ("session", "bind", index)
         if isinstance(binder, TokenEndpointBinder):
-            if not session.credentials:
+            if not session.names_a_credential:
                 what = "the binder needs to know the app's credential"
-                involved = (path, ("session", "credentials"))
-                yield Fault(path, what, "session.credentials, such as [{cookie: JSESSIONID}]", involves=involved)
+                involved = (path, ("session", "credentials"), ("session", "profile"))
+                expected = "session.profile, or session.credentials, such as [{cookie: JSESSIONID}]"
+                yield Fault(path, what, expected, involves=involved)
             yield from _outside_prefix(config, binder.callback, (*path, "callback"))
+
+
+def _unread(config: Config) -> Iterator[Fault]:
+    """With several profiles, an entry says which of them reads its values."""
+    profiles: Path = ("session", "profile")
+    if len(config.session.profile) == 1:
+        return
+    for index, credential in enumerate(config.session.credentials):
+        if credential.profile is None:
+            path: Path = ("session", "credentials", index)
+            expected = f"profile: {config.session.profile[0]}, or another"
+            what = "there are several profiles: which one reads this credential?"
+            yield Fault(path, what, expected, also=profiles, involves=(path, profiles))
 
 
 def _repeated(entries: Sequence[Hashable], path: Path) -> Iterator[Fault]:
@@ -331,7 +347,8 @@ def _worker_warnings(config: Config) -> Iterator[Fault]:
 def _coverage_warnings(config: Config) -> Iterator[Fault]:
     session = config.session
     is_learned = all(isinstance(binder, TokenEndpointBinder) for binder in session.bind)
-    if is_learned and not any(credential.cookie for credential in session.credentials):
+    names_cookies = any(credential.cookie for credential in session.credentials)
+    if is_learned and not names_cookies and BARE_PROFILES.issuperset(session.profile):
         what = "no credential is a cookie: a session that the app starts in Set-Cookie stays unbound"
         yield Fault(("session", "credentials"), what)
     for index, route in enumerate(config.enforcement.routes):

@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 from sidecar.bindings.carrier import AmbiguousToken, assemble, from_header
 from sidecar.bindings.directory import UNKNOWN, Directory
 from sidecar.bindings.token import NEEDS_KEYS, UNDECIDED, BadToken, TokenBinder
-from sidecar.core.credentials import MAX_CANDIDATES, MAX_PAIRS, NOTHING, Carriers, Reading, merged, pairs
+from sidecar.core.cookies import SetCookie
+from sidecar.core.credentials import MAX_SPELLINGS, Carriers, pairs
 from sidecar.core.identity import BoundSession, Digester, Session
+from sidecar.core.reading import MAX_CANDIDATES, NOTHING, Reading, merged
 from sidecar.core.verdict import ANONYMOUS, Identity
 from sidecar.field_names import fold
 from sidecar.http1.fields import parse_line
@@ -23,7 +25,6 @@ from sidecar.stores.interface import StoreError
 
 _CACHED_LINES = 8192
 _CACHED_LINE_BYTES = 4096  # of a Cookie line worth remembering: 32 MiB at the most
-_MAX_SPELLINGS = 4 * MAX_PAIRS  # of cookies, each in as many readings at the most; what is more only costs time
 _FRESH_ENOUGH_S = 1.0  # how old a binding may be that a denial rests on
 
 
@@ -43,7 +44,7 @@ class Presented:
     credentials: tuple[bytes, ...]  # digests
     tokens: tuple[tuple[TokenBinder, bytes], ...] = field(repr=False)
     is_ambiguous: bool
-    others: Mapping[bytes, tuple[bytes, ...]] = field(default_factory=dict)  # the same digests under other keys
+    others: Mapping[bytes, tuple[bytes, ...]] = field(default_factory=dict)  # the same under other keys or spellings
 
 
 _NOTHING_PRESENTED = Presented((), (), is_ambiguous=False)
@@ -111,18 +112,22 @@ class Identifier:
     def only_session(self, request: RequestHead, now: float) -> tuple[bytes, BoundSession] | None:
         """The one credential of a request and its session, where memory knows both and there is nothing else."""
         block = request.block
-        if block is None or self._reads_target or self._reads_headers:
+        if block is None or self._reads_headers or (self._reads_target and self._carriers.may_be_in(request.target)):
             return None
         remembered = block.remembered
         if remembered is None or remembered[0] is not self._mark:
-            remembered = block.remembered = self._mark, self._single(self.presented(request))
-        credential = remembered[1]
+            remembered = block.remembered = (self._mark, *self._single(self.presented(request)))
+        _, credential, others = remembered
+        if others and any(self._cutoff(other) is not None for other in others):
+            return None
         session = self._directory.cached(credential, now) if credential else None
         return (credential, session) if isinstance(session, BoundSession) else None
 
-    def _single(self, presented: Presented) -> bytes:
-        is_plain = not (presented.tokens or presented.is_ambiguous or presented.others)
-        return presented.credentials[0] if is_plain and len(presented.credentials) == 1 else b""
+    def _single(self, presented: Presented) -> tuple[bytes, tuple[bytes, ...]]:
+        if presented.tokens or presented.is_ambiguous or len(presented.credentials) != 1:
+            return b"", ()
+        credential = presented.credentials[0]
+        return credential, presented.others.get(credential, ())
 
     async def later(self, request: RequestHead, *, recheck: bool = False) -> Identity:
         """The identity, asking store and provider where that is needed. `recheck`: nothing older than a second."""
@@ -188,9 +193,9 @@ class Identifier:
         """Whether a cookie name is a token binder's, or one of its chunks."""
         return any(token.cookie and _is_chunk(name, token.cookie) for token in self._tokens)
 
-    def digest(self, value: bytes) -> bytes:
-        """The digest of a canonical credential value."""
-        return self._digester.credential(value)
+    def credentials_set(self, cookies: Sequence[SetCookie]) -> list[bytes]:
+        """The digests of the credentials that an app sets."""
+        return list(map(self._digester.credential, self._carriers.values_set([(c.name, c.value) for c in cookies])))
 
     def bound(self, session: Session) -> BoundSession:
         """A session as it is stored."""
@@ -214,8 +219,8 @@ class Identifier:
         if not any(token.cookie for token in self._tokens):
             return self._digested(reading, ())
         try:
-            found = list(itertools.islice(pairs(lines), _MAX_SPELLINGS + 1))
-            if len(found) > _MAX_SPELLINGS:
+            found = list(itertools.islice(pairs(lines), MAX_SPELLINGS + 1))
+            if len(found) > MAX_SPELLINGS:
                 return Presented((), (), is_ambiguous=True)
             return self._digested(reading, self._tokens_in(found))
         except AmbiguousToken:
@@ -230,10 +235,10 @@ class Identifier:
         ]
 
     def _in_headers(self, request: RequestHead) -> Presented:
-        values = [value for name in self._carriers.headers for value in _values(request, name)]
+        values = [(value, name) for name in self._carriers.headers for value in _values(request, name)]
         if len(values) > MAX_CANDIDATES:
             return Presented((), (), is_ambiguous=True)
-        readings = map(self._carriers.in_header, values)
+        readings = itertools.starmap(self._carriers.in_header, values)
         try:
             tokens = [
                 (carrier.binder, token)
@@ -249,9 +254,20 @@ class Identifier:
         tokens = tuple(tokens)
         if reading is NOTHING and not tokens:
             return _NOTHING_PRESENTED
-        keys = self._digester.others
-        others = {self.digest(value): tuple(key.credential(value) for key in keys) for value in reading.values if keys}
-        return Presented(tuple(map(self.digest, reading.values)), tokens, reading.is_ambiguous, others)
+        digest = self._digester.credential
+        others = self._others(reading) if reading.others or self._digester.others else {}
+        return Presented(tuple(map(digest, reading.values)), tokens, reading.is_ambiguous, others)
+
+    def _others(self, reading: Reading) -> dict[bytes, tuple[bytes, ...]]:
+        """The digests that count for a credential beside its own: of other spellings, and under other keys."""
+        digest, keys, spelled = self._digester.credential, self._digester.others, dict(reading.others)
+        found = {}
+        for value in reading.values:
+            same = spelled.get(value, ())
+            under_others = [key.credential(spelling) for spelling in (value, *same) for key in keys]
+            if same or under_others:
+                found[digest(value)] = (*map(digest, same), *under_others)
+        return found
 
     def _last_revoked(self, credential: bytes, presented: Presented) -> bytes:
         """The digest of a credential that was revoked last: under another key perhaps, before the key changed."""

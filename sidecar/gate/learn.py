@@ -48,8 +48,8 @@ class Teacher:
         is_unverified = login is not None and login.failed
         session = self._identifier.bound(joined) if joined is not None and not is_unverified else judgement.session
         tokens = tuple((each.name, each.value) for each in cookies if self._identifier.is_token_cookie(each.name))
-        values = [each.value for each in cookies if not self._identifier.is_token_cookie(each.name)]
-        credentials = [self._identifier.digest(value) for value in values]
+        values = [each for each in cookies if not self._identifier.is_token_cookie(each.name)]
+        credentials = self._identifier.credentials_set(values)
         if joined is not None and not credentials:
             # The app keeps the cookie that the browser had before the login.
             credentials = list(self._identifier.presented(request).credentials)

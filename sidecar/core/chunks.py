@@ -1,0 +1,50 @@
+"""A credential that is cut into several cookies, with the number of pieces in the first.
+
+ASP.NET Core and OWIN write `name=chunks-2`, `nameC1=...`, `nameC2=...`. The credential is what the pieces make
+together: a piece alone means nothing, because whoever holds the value may cut it elsewhere, and `chunks-2` is in every
+browser.
+"""
+
+import itertools
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+
+MAX_WAYS = 32  # to put the pieces of a request together
+_COUNT = re.compile(rb"chunks[-:]0*([0-9]{1,3})")
+
+
+class Chunks:
+    """The pieces of one cookie; `mark` stands between its name and the number of a piece."""
+
+    __slots__ = ("_piece", "name")
+
+    def __init__(self, name: bytes, mark: bytes) -> None:
+        self.name = name.lower()
+        self._piece = re.compile(re.escape((name + mark).lower()) + rb"0*([0-9]{1,3})")
+
+    def is_piece(self, name: bytes) -> bool:
+        """Whether a lower-case cookie name is that of a piece."""
+        return self._piece.fullmatch(name) is not None
+
+    def joined(self, cookies: Iterable[tuple[bytes, bytes]]) -> list[bytes] | None:
+        """Every value that canonical cookies make together; None when there are too many ways.
+
+        A piece that is missing makes the app read none of it.
+        """
+        counts: set[int] = set()
+        pieces: dict[int, dict[bytes, None]] = defaultdict(dict)
+        for name, value in cookies:
+            lowered = name.lower()
+            if lowered == self.name and (count := _COUNT.fullmatch(value)):
+                counts.add(int(count[1]))
+            elif piece := self._piece.fullmatch(lowered):
+                pieces[int(piece[1])][value] = None
+        found: dict[bytes, None] = {}
+        for total in counts:
+            needed = [pieces.get(number, {}) for number in range(1, total + 1)]
+            if math.prod(map(len, needed)) + len(found) > MAX_WAYS:
+                return None
+            found |= dict.fromkeys(map(b"".join, itertools.product(*needed)))
+        return [value for value in found if value]
