@@ -125,6 +125,8 @@ PROFILES: Final[Mapping[str, Profile]] = {
     "django": _profile("case", cookies=["sessionid"]),
     "rails": _profile(cookies=["_session_id"], companions=["remember_*_token"]),
     "express": _profile(cookies=["connect.sid", "sessionId"]),
+    # The session is the cookie: encrypted, and cut where it is long.
+    "express-openid-connect": Profile((Declared(Place.COOKIE, "appSession", ("jwe",), "."),), ("jwe",), "."),
 }
 
 

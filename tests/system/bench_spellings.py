@@ -18,6 +18,7 @@ def spellings(name: str, value: str) -> Iterator[tuple[str, list[str]]]:
     yield from _neighbours(name, value)
     yield from _encoded(name, value)
     yield from _base64(name, value)
+    yield from _pieces(name, value)
 
 
 def _around(name: str, value: str) -> Iterator[tuple[str, list[str]]]:
@@ -71,9 +72,22 @@ def _base64(name: str, value: str) -> Iterator[tuple[str, list[str]]]:
     yield "four odd letters", [f"{name}={value[:-3]}!!!!{value[-3:]}"]
     yield "a blank inside", [f"{name}={value[:-3]} {value[-3:]}"]
     yield "an encoded line feed inside", [f"{name}={value[:-3]}%0A{value[-3:]}"]
-    if value[-1] in _BASE64:
-        for bits in (1, 2, 3):
-            yield f"spare bits {bits}", [f"{name}={value[:-1]}{_BASE64[_BASE64.index(value[-1]) ^ bits]}"]
+    for end in (index for index, letter in enumerate(value + ".") if letter == "." and index):
+        if value[end - 1] in _BASE64:
+            for bits in (1, 2, 3):
+                letter = _BASE64[_BASE64.index(value[end - 1]) ^ bits]
+                yield f"spare bits {bits} before {end}", [f"{name}={value[: end - 1]}{letter}{value[end:]}"]
+
+
+def _pieces(name: str, value: str) -> Iterator[tuple[str, list[str]]]:
+    """As stacks cut long cookies, but elsewhere than they would."""
+    first, second, third = value[:7], value[7:9], value[9:]
+    yield "one piece", [f"{name}.0={value}"]
+    yield "three pieces", [f"{name}.0={first}; {name}.1={second}; {name}.2={third}"]
+    yield "pieces in disorder", [f"{name}.7={third}; {name}.0={first}; {name}.3={second}"]
+    yield "pieces in two lines", [f"{name}.0={first}; {name}.1={second}", f"{name}.2={third}"]
+    yield "pieces of one number", [f"{name}.0={first}; {name}.00={second}; {name}.000={third}"]
+    yield "pieces with large numbers", [f"{name}.0={first}; {name}.9999={second}; {name}.99999={third}"]
 
 
 def fetch(base: str, target: str, cookies: Sequence[str] = ()) -> tuple[str, str]:

@@ -164,7 +164,7 @@ def test_no_spelling_that_the_app_reads_as_the_session_gets_past_its_logout(site
     good = {label: lines for label, lines in every.items() if "judy" in fetch(site.app.url, "/api/me", lines)[1]}
     assert len(good) > 10
     words = {label: fetch(site.sidecar.url, "/api/me", lines)[0] for label, lines in good.items()}
-    assert words == dict.fromkeys(good, "revoked")
+    assert {label: word for label, word in words.items() if word not in {"revoked", "ambiguous_credential"}} == {}
 
 
 @pytest.mark.parametrize("site", [Tomcat, Php], indirect=True, ids=lambda kind: kind.__name__)
