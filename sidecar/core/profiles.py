@@ -10,7 +10,7 @@ Data only: no code here knows a stack by its name.
 
 import enum
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from sidecar.core.credentials import Carriers
@@ -72,7 +72,17 @@ def _profile(
     )
     declared = [Declared(place, name, steps) for place, some in names for name in some]
     declared += [Declared(Place.COOKIE, name, steps, "C") for name in chunked]
-    return Profile((*declared, *others), steps, "C" if chunked else "")
+    return Profile((*declared, *others, *_prefixed((*declared, *others))), steps, "C" if chunked else "")
+
+
+def _prefixed(declared: Iterable[Declared]) -> list[Declared]:
+    """The names that cookies have where the app is told to have browsers guard them (RFC 6265bis section 4.1.3)."""
+    cookies = [each for each in declared if each.place is Place.COOKIE]
+    return [
+        replace(each, place=Place.COMPANION, name=prefix + each.name)
+        for each in cookies
+        for prefix in ("__Host-", "__Secure-")
+    ]
 
 
 _PROTECTED: Final = ("chunk_count", "base64")  # ASP.NET Core and OWIN: protected bytes, cut into chunks when long
