@@ -64,6 +64,7 @@ class RecipeApp(Process):
     """An app of a recipe."""
 
     recipe: ClassVar[str]
+    login: ClassVar[str] = "/login"
     callback: ClassVar[str] = "/oidc/callback"
     cookie: ClassVar[str]
     rotates: ClassVar[bool] = True  # with `/settings`; every one of these stacks has a new cookie after the login
@@ -117,7 +118,7 @@ class FlaskServerSide(FlaskSigned):
 class Django(RecipeApp):
     """Django with mozilla-django-oidc."""
 
-    recipe, cookie, callback = "django", "sessionid", "/oidc/callback/"
+    recipe, cookie, login, callback = "django", "sessionid", "/oidc/authenticate/", "/oidc/callback/"
     metadata: ClassVar[dict[str, str]] = {"token_endpoint_auth_method": "client_secret_post"}
 
     def program(self, place: Place) -> Sequence[str | Path]:
@@ -264,12 +265,14 @@ class Php(RecipeApp):
 class Site:
     """A provider, an app and the sidecar of its recipe."""
 
-    def __init__(self, kind: type[RecipeApp], folder: Path) -> None:
+    def __init__(self, kind: type[RecipeApp], folder: Path, **sections: Any) -> None:
+        """`sections` replace keys of the recipe."""
         provider_port, app_port, relay_port = free_port(), free_port(), free_port()
         issuer = f"http://localhost:{provider_port}"
         places = configuration(issuer=issuer, app=app_port, relay=relay_port, store=f"sqlite:///{folder / 'state.db'}")
         del places["session"], places["enforcement"]  # these are the recipe's
-        self.sidecar = Sidecar(merged(recipe(kind.recipe), places), name="sidecar", folder=folder)
+        config = merged(merged(recipe(kind.recipe), places), sections)
+        self.sidecar = Sidecar(config, name="sidecar", folder=folder)
         self.app = kind(Place(folder, app_port, issuer, self.sidecar.relay, self.sidecar.url))
         registered = client([f"{self.sidecar.url}{kind.callback}"], logout_uri=self.sidecar.logout_url, **kind.metadata)
         self.provider = Provider(folder=folder, port=provider_port, clients=[registered])

@@ -5,6 +5,7 @@ counts after a logout is what the app alone would still let in: none of that may
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import requests
@@ -156,6 +157,20 @@ def test_who_comes_next_at_the_same_browser_is_not_touched_by_the_logout_of_who_
         assert browser.is_out()
 
 
+def test_a_login_on_top_of_a_living_session_is_a_session_of_its_own(site: Site) -> None:
+    with Person(site, "oscar") as browser:
+        first = browser.log_in_here()
+        browser.http.cookies.clear(domain="localhost.local")
+        browser.name = "peggy"
+        browser.log_in(f"{site.sidecar.url}{site.app.login}", "peggy")
+        assert browser.is_in()
+        (second,) = site.provider.sessions("peggy")
+        assert site.provider.end(first) == "ok"
+        assert browser.is_in()
+        assert site.provider.end(second) == "ok"
+        assert browser.is_out()
+
+
 def test_no_spelling_that_the_app_reads_as_the_session_gets_past_its_logout(site: Site) -> None:
     with Person(site, "judy") as judy:
         session = judy.log_in_here()
@@ -202,3 +217,32 @@ def test_a_person_with_a_real_browser_is_logged_out_and_can_log_in_again(site: S
     chromium.type("#user", "olivia")
     chromium.click("#login")
     chromium.wait_for_text("#who", "olivia")
+
+
+def test_with_strip_the_app_sees_a_stranger_whatever_carries_the_session(tmp_path: Path) -> None:
+    for kind in (ExpressCookie, Tomcat, Php):
+        folder = tmp_path / kind.__name__
+        folder.mkdir()
+        site = Site(kind, folder, enforcement={"action": "strip"})
+        with site.running(), Person(site, "rupert") as rupert:
+            session = rupert.log_in_here()
+            rupert.rotate()
+            targets = [target.format(rupert.cookie()) for target in kind.targets]
+            site.provider.end(session)
+            assert rupert.good_for_the_app()
+            for target in ("/api/me", *targets):
+                word, body = fetch(site.sidecar.url, target, [rupert.cookie_header()])
+                assert (word, "rupert" in body, "user" in body) == ("", False, True), target
+
+
+def test_a_cookie_that_is_new_with_every_answer_is_known_to_every_worker(tmp_path: Path) -> None:
+    site = Site(ExpressCookie, tmp_path, workers=2)
+    with site.running(), Person(site, "sybil") as sybil:
+        session = sybil.log_in_here()
+        for _ in range(10):
+            sybil.http.headers["Connection"] = "close"  # the next one may come to the other worker
+            sybil.fetch(f"{site.sidecar.url}/api/me")
+            assert sybil.is_in()
+        site.provider.end(session)
+        assert len(sybil.stolen) > 10
+        assert all_refused(site, sybil.good_for_the_app())
