@@ -92,7 +92,9 @@ _TICKET: Final = ("ticket",)
 PROFILES: Final[Mapping[str, Profile]] = {
     "generic": _profile(),
     "tomcat": _profile("route", cookies=["JSESSIONID"], path_parameters=["jsessionid"], companions=["JSESSIONIDSSO"]),
-    "jetty": _profile("route", cookies=["JSESSIONID"], path_parameters=["jsessionid"]),
+    # Jetty knows a header line again that it has read on the same connection, without regard to case, and takes the
+    # earlier one for it: `A1` after another user's `a1` is `a1`.
+    "jetty": _profile("route", "case", cookies=["JSESSIONID"], path_parameters=["jsessionid"]),
     "weblogic": _profile(
         "weblogic",
         cookies=["JSESSIONID"],

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from sidecar.core.names import Form, Names
-from sidecar.core.spelling import canonical, formed, is_settled, layers
+from sidecar.core.spelling import SKIPPING, canonical, formed, is_settled, layers
 
 MAX_CANDIDATES = 32  # a browser sends a handful; more is somebody hiding one among many
 MAX_BYTES = 64 * 1024  # of all candidates of a request, in every spelling; a browser keeps 4 KiB a cookie
@@ -19,8 +19,8 @@ MAX_BYTES = 64 * 1024  # of all candidates of a request, in every spelling; a br
 class Reading:
     """What a request may present: values in their form, and whether something could not be read safely.
 
-    `others` are more spellings of some values: as they were before their profile, and as they are half decoded. A
-    binding or a revocation of any of them counts for the value (decision 020).
+    `others` are the same values as they were before there was a profile: what was bound or revoked in that spelling
+    counts for them (decision 020).
     """
 
     values: tuple[bytes, ...] = field(repr=False)
@@ -65,10 +65,15 @@ class Found:
         self.add_canonical(value, form)
         if not is_settled(value):  # more layers than were undone
             self.is_ambiguous = True
-        elif form and value != spelled:
-            # A stack that skips what it does not know reads through an encoding that another one undoes.
-            half = [formed(layer, form) for layer in layers(spelled)]
-            self._same(formed(value, form), [layer for layer in half if layer])
+        elif value != spelled and not SKIPPING.isdisjoint(form):
+            self._add_half_decoded(spelled, form)
+
+    def _add_half_decoded(self, spelled: bytes, form: Form) -> None:
+        """What a stack reads that skips what it does not know: through an encoding that another one would undo."""
+        for layer in layers(spelled):
+            read = formed(layer, form)
+            if read and read != layer:  # else it is not of that stack
+                self.values[read] = None
 
     def add_canonical(self, value: bytes, form: Form) -> None:
         """One more candidate in its canonical spelling."""
@@ -79,13 +84,7 @@ class Found:
             self.values[read] = None
             self.is_ambiguous = self.is_ambiguous or len(self.values) > MAX_CANDIDATES
             if read != value:
-                self._same(read, [value])
-
-    def _same(self, value: bytes | None, others: Iterable[bytes]) -> None:
-        if value:
-            same = dict.fromkeys(other for other in others if other != value)
-            if same:
-                self.others.setdefault(value, {}).update(same)
+                self.others.setdefault(read, {})[value] = None
 
     def reading(self) -> Reading:
         """All of it."""

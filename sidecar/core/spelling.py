@@ -241,3 +241,6 @@ STEPS: Final[Mapping[str, Step]] = {
     "envelope": _envelope,
     "chunk_count": _no_chunk_count,
 }
+
+# Steps of stacks that skip what they do not know, so that a percent sign or a quote in a value may be nothing to them.
+SKIPPING: Final = frozenset({_signature, _envelope})

@@ -24,7 +24,7 @@ from typing import IO, Any
 import pytest
 
 from sidecar.core.credentials import Carriers
-from sidecar.core.profiles import carriers_of
+from sidecar.core.profiles import Declared, Place, carriers_of
 from sidecar.http1.request import RequestHead, build_request
 
 HERE = Path(__file__).parent / "stacks"
@@ -54,37 +54,30 @@ class Stack:
 
 
 class Server:
-    """A server on loopback that answers `revoked` or `other` to raw requests, over one connection."""
+    """A server on loopback that answers `revoked` or `other` to raw requests."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, plain: str) -> None:
+        """`plain` is the Cookie header of an honest request of the revoked session."""
         self._port = port
-        self._socket: socket.socket | None = None
+        self._plain = f"GET / HTTP/1.1\r\nHost: app\r\nCookie: {plain}\r\n\r\n".encode()
 
     def accepts(self, request: RequestHead) -> bool:
-        return self.says(build_request(request, request.lines)) == b"revoked"
+        """Asked on a new connection, and on one that has carried the session: the sidecar's are used by everybody."""
+        message = build_request(request, request.lines)
+        return b"revoked" in (*self.say(message), *self.say(self._plain, message)[1:])
 
-    def says(self, message: bytes) -> bytes:
-        if self._socket is not None:
-            with contextlib.suppress(OSError, http.client.HTTPException):  # it may have closed the connection meanwhile
-                return self._ask(message)
-            self.close()
-        self._socket = socket.create_connection(("127.0.0.1", self._port), timeout=10)
-        return self._ask(message)
-
-    def _ask(self, message: bytes) -> bytes:
-        assert self._socket is not None
-        self._socket.sendall(message)
-        answer = http.client.HTTPResponse(self._socket)
-        answer.begin()
-        body = answer.read()
-        if answer.will_close:
-            self.close()
-        return body
-
-    def close(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+    def say(self, *messages: bytes) -> list[bytes]:
+        """The answers to some requests on one connection, up to the one after which the server closes it."""
+        answers = []
+        with socket.create_connection(("127.0.0.1", self._port), timeout=10) as connection:
+            for message in messages:
+                connection.sendall(message)
+                answer = http.client.HTTPResponse(connection)
+                answer.begin()
+                answers.append(answer.read())
+                if answer.will_close:
+                    break
+        return answers
 
 
 def program(name: str) -> str:
@@ -140,12 +133,12 @@ def install_readers() -> None:
 
 
 @contextlib.contextmanager
-def node() -> Iterator[dict[str, Stack]]:
+def node(_folder: Path) -> Iterator[dict[str, Stack]]:
     install_readers()
-    with child(program("node"), "readers.js", cwd=HERE / "node") as process, contextlib.ExitStack() as stack:
+    with child(program("node"), "readers.js", cwd=HERE / "node") as process:
         found = {}
         for name, said in json.loads(line_of(process.stdout)).items():
-            server = stack.enter_context(contextlib.closing(Server(said["port"])))
+            server = Server(said["port"], f"{said['cookie']}={said['revoked']}; {said['companions']}")
             carriers = carriers_of(["express"], [(cookie(said["cookie"]), None)])
             found[name] = Stack(
                 name, carriers, said["cookie"], said["revoked"], said["live"], server.accepts, said["companions"]
@@ -157,20 +150,21 @@ def node() -> Iterator[dict[str, Stack]]:
 
 
 @contextlib.contextmanager
-def php(folder: Path, port: int) -> Iterator[dict[str, Stack]]:
+def php(folder: Path) -> Iterator[dict[str, Stack]]:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
     for name, who in ((REVOKED, "revoked"), (LIVE, "live")):
         (folder / f"sess_{name}").write_text(f'who|s:{len(who)}:"{who}";')
     env = {"SESSIONS": str(folder), "REVOKED": REVOKED}
     with child(program("php"), "-S", f"127.0.0.1:{port}", "php_reader.php", env=env) as process:
-        server = Server(port)
+        server = Server(port, f"PHPSESSID={REVOKED}")
         while True:
             assert process.poll() is None, "php ended before it was ready"
             with contextlib.suppress(ConnectionRefusedError):
-                server.says(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                server.say(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
                 break
-        with contextlib.closing(server):
-            carriers = carriers_of(["php"], [])
-            yield {"php": Stack("php", carriers, "PHPSESSID", REVOKED, LIVE, server.accepts, in_query="PHPSESSID")}
+        carriers = carriers_of(["php"], [])
+        yield {"php": Stack("php", carriers, "PHPSESSID", REVOKED, LIVE, server.accepts, in_query="PHPSESSID")}
 
 
 # -- Java ----------------------------------------------------------------------------------------------------------
@@ -188,32 +182,33 @@ def tomcat(folder: Path) -> Iterator[dict[str, Stack]]:
     program("javac")
     path = jars("tomcat10-embed-core.jar", "tomcat10-annotations-api.jar")
     command = (program("java"), "-cp", path, "TomcatReader.java", folder, JAVA_REVOKED, JAVA_LIVE)
-    with child(*command) as process, contextlib.closing(Server(int(line_of(process.stdout)))) as server:
-        yield {"tomcat": _java("tomcat", server, JAVA_REVOKED, JAVA_LIVE)}
+    with child(*command) as process:
+        yield {"tomcat": _java("tomcat", int(line_of(process.stdout)), JAVA_REVOKED, JAVA_LIVE)}
 
 
 @contextlib.contextmanager
-def jetty() -> Iterator[dict[str, Stack]]:
+def jetty(_folder: Path) -> Iterator[dict[str, Stack]]:
     program("javac")
     path = jars("jetty9-server.jar", "jetty9-http.jar", "jetty9-io.jar", "jetty9-util.jar", "servlet-api.jar")
     revoked, live = "node0" + REVOKED, "node0" + LIVE
     command = (program("java"), "-cp", path, "JettyReader.java", "node0", revoked, live)
-    with child(*command) as process, contextlib.closing(Server(int(line_of(process.stdout)))) as server:
+    with child(*command) as process:
+        port = int(line_of(process.stdout))
         for name in (revoked, live):
-            server.says(f"GET / HTTP/1.1\r\nHost: x\r\nMake-Session: {name}\r\n\r\n".encode())
-        yield {"jetty": _java("jetty", server, f"{revoked}.node0", f"{live}.node0")}
+            Server(port, "").say(f"GET / HTTP/1.1\r\nHost: x\r\nMake-Session: {name}\r\n\r\n".encode())
+        yield {"jetty": _java("jetty", port, f"{revoked}.node0", f"{live}.node0")}
 
 
-def _java(name: str, server: Server, revoked: str, live: str) -> Stack:
-    carriers = carriers_of([name], [])
-    return Stack(name, carriers, "JSESSIONID", revoked, live, server.accepts, in_path="jsessionid")
+def _java(name: str, port: int, revoked: str, live: str) -> Stack:
+    accepts = Server(port, f"JSESSIONID={revoked}").accepts
+    return Stack(name, carriers_of([name], []), "JSESSIONID", revoked, live, accepts, in_path="jsessionid")
 
 
 # -- Ruby ----------------------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
-def rack() -> Iterator[dict[str, Stack]]:
+def rack(_folder: Path) -> Iterator[dict[str, Stack]]:
     if subprocess.run([program("ruby"), "-e", "require 'rack'"], capture_output=True, check=False).returncode:
         pytest.skip("rack is not installed")
     with child(program("ruby"), "rack_reader.rb") as process:
@@ -314,20 +309,27 @@ def _flask() -> Stack:
     return Stack("flask", carriers_of(["flask"], []), "session", revoked, live, joined(finds))
 
 
-def python() -> dict[str, Stack]:
+@contextlib.contextmanager
+def python(_folder: Path) -> Iterator[dict[str, Stack]]:
     generic = carriers_of(["generic"], [(cookie("sid"), None)])
     plain = {"SimpleCookie": joined(_simple_cookie), "werkzeug": joined(_werkzeug)}
     plain |= {"starlette": _starlette, "aiohttp": joined(_aiohttp)}
     stacks = {name: Stack(name, generic, "sid", REVOKED, LIVE, accepts) for name, accepts in plain.items()}
     django = Stack("django", carriers_of(["django"], []), "sessionid", REVOKED, LIVE, joined(_django))
-    return stacks | {"django": django, "flask": _flask()}
+    yield stacks | {"django": django, "flask": _flask()}
+
+
+def cookie(name: str) -> Declared:
+    return Declared(Place.COOKIE, name)
 
 
 PYTHON = ("SimpleCookie", "werkzeug", "starlette", "aiohttp", "django", "flask")
-NAMES = (*PYTHON, *NODE, "php", "tomcat", "jetty", "rack")
-
-
-def cookie(name: str) -> Any:
-    from sidecar.core.profiles import Declared, Place
-
-    return Declared(Place.COOKIE, name)
+FAMILIES: tuple[tuple[tuple[str, ...], Callable[[Path], Any]], ...] = (
+    (PYTHON, python),
+    (NODE, node),
+    (("php",), php),
+    (("tomcat",), tomcat),
+    (("jetty",), jetty),
+    (("rack",), rack),
+)
+NAMES = tuple(name for names, _ in FAMILIES for name in names)

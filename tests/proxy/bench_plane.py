@@ -102,6 +102,7 @@ class Stage:
         login_url: str | None,
         routes: Iterable[Route],
         path_parameters: Iterable[str],
+        carriers: Carriers | None,
         tokens: Sequence[TokenCarrier],
         deny_unbound: bool,
         fail_open: bool,
@@ -118,7 +119,7 @@ class Stage:
         self.bindings = Bindings(self.store)
         self.directory = Directory(self.bindings, ttl_s=2 * MAX_AGE_S, clock=clock.boot)
         self.logins = Logins(clock=clock.boot, wait_s=1.0)
-        carriers = Carriers(cookies=["JSESSIONID"], path_parameters=path_parameters)
+        carriers = carriers or Carriers(cookies=["JSESSIONID"], path_parameters=path_parameters)
         token_cookies = [token.cookie for token in tokens if token.cookie]
         self.identifier = Identifier(
             carriers=carriers,
@@ -345,6 +346,7 @@ async def stage(
     login_url: str | None = None,
     routes: Iterable[Route] = (),
     path_parameters: Iterable[str] = (),
+    carriers: Carriers | None = None,
     tokens: Sequence[TokenCarrier] = (),
     deny_unbound: bool = False,
     fail_open: bool = False,
@@ -362,6 +364,7 @@ async def stage(
             login_url=login_url,
             routes=routes,
             path_parameters=path_parameters,
+            carriers=carriers,
             tokens=tokens,
             deny_unbound=deny_unbound,
             fail_open=fail_open,
