@@ -220,7 +220,7 @@ def test_a_person_with_a_real_browser_is_logged_out_and_can_log_in_again(site: S
 
 
 def test_with_strip_the_app_sees_a_stranger_whatever_carries_the_session(tmp_path: Path) -> None:
-    for kind in (ExpressCookie, Tomcat, Php):
+    for kind in (ExpressCookie, Php):
         folder = tmp_path / kind.__name__
         folder.mkdir()
         site = Site(kind, folder, enforcement={"action": "strip"})
