@@ -17,6 +17,7 @@ from sidecar.config.store_settings import StoreSettings
 
 _STORE_URL: Path = ("store", "url")
 _CONTROL_RESTART_S = 3.0
+_NAMED_BY_APP = {"rails": "_APP_session", "laravel": "APP_session"}
 _WILDCARDS = {"0.0.0.0": 4, "::": 6}  # noqa: S104 - compared with, not bound to
 
 
@@ -351,6 +352,10 @@ def _coverage_warnings(config: Config) -> Iterator[Fault]:
     if is_learned and not names_cookies and BARE_PROFILES.issuperset(session.profile):
         what = "no credential is a cookie: a session that the app starts in Set-Cookie stays unbound"
         yield Fault(("session", "credentials"), what)
+    for profile, expected in _NAMED_BY_APP.items():
+        if profile in session.profile and not names_cookies:
+            what = f"{profile} names its session cookie after the app, and no cookie is declared"
+            yield Fault(("session", "profile"), what, f"session.credentials: [{{cookie: {expected}}}]")
     for index, route in enumerate(config.enforcement.routes):
         if route.action == "allow" and route.path in {"/*", "*"} and not route.methods:
             yield Fault(("enforcement", "routes", index), "this route forwards everything unjudged")

@@ -113,9 +113,7 @@ PROFILES: Final[Mapping[str, Profile]] = {
         companions=["remember-me"],
     ),
     "php": _profile("case", cookies=["PHPSESSID"], query_parameters=["PHPSESSID"], anywhere=["PHPSESSID"]),
-    "laravel": _profile(
-        "envelope", cookies=["laravel_session", "laravel-session"], companions=["remember_web_*", "remember_*"]
-    ),
+    "laravel": _profile("envelope", cookies=["laravel_session", "laravel-session"], companions=["remember_web_*"]),
     "aspnet": _profile(
         "case",
         cookies=["ASP.NET_SessionId"],

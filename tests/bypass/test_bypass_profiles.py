@@ -165,3 +165,18 @@ class TestSwitchedOn:
         stage.condemner.login_lost([old])
         await until(lambda: stage.replica.cutoff(old) is not None)
         assert (await answer_to(stage, f"Cookie: JSESSIONID={self.OLD}")).status == 401
+
+
+async def test_each_spelling_of_a_dead_session_is_denied_and_one_credential_is_written_down(open_stage) -> None:
+    """Else whoever holds a dead cookie could fill the log with spellings of it."""
+    stage = await open_stage(carriers=carriers_of(["flask"], []))
+    signature = "c2lnbmF0dXJlMQ"
+    credential = stage.digester.credential(f"eyJhIjoxfQ.aSoAAA.{signature}".encode())
+    await stage.store.put_binding(credential, stage.digester.bound(session()), 600)  # by another replica
+    await stage.logout()
+    before = len(stage.replica)
+    for place in range(len(signature) + 1):
+        spelled = f"{signature[:place]}%{signature[place:]}"
+        assert (await answer_to(stage, f"Cookie: session=eyJhIjoxfQ.aSoAAA.{spelled}")).status == 401
+    await until(lambda: not stage.condemner._tasks)
+    assert len(stage.replica) == before + 1
