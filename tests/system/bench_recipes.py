@@ -70,7 +70,7 @@ class RecipeApp(Process):
     rotates: ClassVar[bool] = True  # with `/settings`; every one of these stacks has a new cookie after the login
     forgets_nothing: ClassVar[bool] = False  # the session is in the cookie: who has a copy has the session
     targets: ClassVar[tuple[str, ...]] = ()  # where else than in a cookie this app takes the id from
-    metadata: ClassVar[dict[str, str]] = {"token_endpoint_auth_method": "client_secret_basic"}
+    metadata: ClassVar[dict[str, Any]] = {"token_endpoint_auth_method": "client_secret_basic"}
 
     def __init__(self, place: Place) -> None:
         super().__init__(self.program(place), name="app", folder=place.folder, env=self.settings(place))
@@ -119,7 +119,7 @@ class Django(RecipeApp):
     """Django with mozilla-django-oidc."""
 
     recipe, cookie, login, callback = "django", "sessionid", "/oidc/authenticate/", "/oidc/callback/"
-    metadata: ClassVar[dict[str, str]] = {"token_endpoint_auth_method": "client_secret_post"}
+    metadata: ClassVar[dict[str, Any]] = {"token_endpoint_auth_method": "client_secret_post"}
 
     def program(self, place: Place) -> Sequence[str | Path]:
         return [sys.executable, HERE / "apps" / "django_app.py", str(place.port)]
@@ -140,7 +140,7 @@ class Express(RecipeApp):
     """Express with express-session and openid-client."""
 
     recipe, cookie, callback = "express", "connect.sid", "/auth/callback"
-    metadata: ClassVar[dict[str, str]] = {"token_endpoint_auth_method": "client_secret_post"}
+    metadata: ClassVar[dict[str, Any]] = {"token_endpoint_auth_method": "client_secret_post"}
 
     def program(self, place: Place) -> Sequence[str | Path]:
         return [program("node"), HERE / "apps" / "express" / "session_app.js", str(place.port)]
@@ -178,9 +178,33 @@ class ExpressCookie(Express):
             "CLIENT_SECRET": CLIENT_SECRET,
             "SECRET": "made up for tests, and long enough",
             "NODE_OPTIONS": f"--import={module}",
+            "RESPONSE_TYPE": "code",
+            "RESPONSE_MODE": "query",
             "OIDC_TOKEN_ENDPOINT": f"{place.issuer}/token",
             "OIDC_RELAY": f"{place.relay}/token",
         }
+
+
+class ExpressFormPost(ExpressCookie):
+    """The same; the browser posts the code to the callback."""
+
+    def settings(self, place: Place) -> dict[str, str]:
+        return super().settings(place) | {"RESPONSE_MODE": "form_post"}
+
+
+class ExpressIdToken(ExpressCookie):
+    """The same with the library's own defaults: the browser posts the ID token, and there is no code."""
+
+    metadata: ClassVar[dict[str, Any]] = {
+        "response_types": ["id_token"],
+        "grant_types": ["implicit"],
+        "token_endpoint_auth_method": "none",
+        "application_type": "native",  # http is allowed to these alone
+    }
+
+    def settings(self, place: Place) -> dict[str, str]:
+        names = ("BASE_URL", "ISSUER_BASE_URL", "CLIENT_ID", "SECRET")
+        return {name: super(ExpressIdToken, self).settings(place)[name] for name in names}
 
 
 class Tomcat(RecipeApp):
@@ -238,7 +262,7 @@ class Php(RecipeApp):
 
     recipe, cookie = "php", "PHPSESSID"
     targets = ("/api/me?PHPSESSID={}", "/api/me?a=b&PHPSESSID={}", "/api/me?%50HPSESSID={}")
-    metadata: ClassVar[dict[str, str]] = {"token_endpoint_auth_method": "client_secret_post"}
+    metadata: ClassVar[dict[str, Any]] = {"token_endpoint_auth_method": "client_secret_post"}
 
     def program(self, place: Place) -> Sequence[str | Path]:
         sessions = place.folder / "php-sessions"

@@ -10,11 +10,22 @@ from pathlib import Path
 import pytest
 import requests
 from bench_browser import Browser, is_refused
-from bench_recipes import Django, Express, ExpressCookie, FlaskServerSide, FlaskSigned, Php, Site, Tomcat
+from bench_recipes import (
+    Django,
+    Express,
+    ExpressCookie,
+    ExpressFormPost,
+    ExpressIdToken,
+    FlaskServerSide,
+    FlaskSigned,
+    Php,
+    Site,
+    Tomcat,
+)
 from bench_spellings import fetch, spellings
 from bench_webdriver import Chromium
 
-KINDS = (FlaskSigned, FlaskServerSide, Django, Express, ExpressCookie, Tomcat, Php)
+KINDS = (FlaskSigned, FlaskServerSide, Django, Express, ExpressCookie, ExpressFormPost, ExpressIdToken, Tomcat, Php)
 
 
 @pytest.fixture(scope="module", params=KINDS, ids=lambda kind: kind.__name__)

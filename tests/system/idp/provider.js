@@ -9,13 +9,17 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { createServer } from 'node:http';
 
-import { Provider } from 'oidc-provider';
+import { interactionPolicy, Provider } from 'oidc-provider';
 
 const [port, clients] = [Number(process.argv[2]), JSON.parse(process.argv[3])];
 const issuer = `http://localhost:${port}`;
 
 const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
 const jwk = { ...privateKey.export({ format: 'jwk' }), use: 'sig', alg: 'RS256', kid: `key-${process.pid}` };
+
+// An app on loopback has no https. For an implicit flow the library then takes it for a native one, and wants consent.
+const policy = interactionPolicy.base();
+policy.get('consent').checks.remove('native_client_prompt');
 
 const provider = new Provider(issuer, {
   clients,
@@ -27,7 +31,7 @@ const provider = new Provider(issuer, {
     devInteractions: { enabled: false },
     rpInitiatedLogout: { enabled: true, logoutSource, postLogoutSuccessSource },
   },
-  interactions: { url: (ctx, interaction) => `/interaction/${interaction.uid}` },
+  interactions: { policy, url: (ctx, interaction) => `/interaction/${interaction.uid}` },
   ttl: { Session: 86400, Grant: 86400, Interaction: 600, IdToken: 300, AccessToken: 300 },
   findAccount: (ctx, sub) => ({ accountId: sub, claims: () => ({ sub, name: `The user ${sub}`, email: `${sub}@example.com` }) }),
   loadExistingGrant: grantWithoutConsent,

@@ -1,7 +1,8 @@
 // An Express app with express-openid-connect: its whole session is one encrypted cookie, made anew with every answer.
 //
 // It knows nothing of back-channel logout or of a sidecar. What an operator may set is in the environment, under the
-// library's own names: ISSUER_BASE_URL, CLIENT_ID, CLIENT_SECRET, BASE_URL, SECRET. The library finds everything else in
+// library's own names: ISSUER_BASE_URL, CLIENT_ID, CLIENT_SECRET, BASE_URL, SECRET; and how the
+// provider answers, RESPONSE_TYPE and RESPONSE_MODE, which are the library's defaults without that. The library finds everything else in
 // the issuer's discovery document, and insists on finding it there.
 //
 // Usage: node cookie_app.js PORT. Ends when its standard input does, so that it never outlives a test run.
@@ -11,10 +12,11 @@ import { randomBytes } from 'node:crypto';
 import express from 'express';
 import { auth } from 'express-openid-connect';
 
+const { RESPONSE_TYPE, RESPONSE_MODE } = process.env;
 const app = express();
 app.use(auth({
   authRequired: false,
-  authorizationParams: { response_type: 'code', scope: 'openid profile' },
+  authorizationParams: { response_type: RESPONSE_TYPE, response_mode: RESPONSE_MODE, scope: 'openid profile' },
   routes: { login: '/login', callback: '/callback', logout: false },
   session: { cookie: { secure: false } },
 }));
