@@ -3,13 +3,16 @@
 from collections.abc import Mapping
 
 from sidecar import clock
+from sidecar.app.binders import claimants, header_binders, proxy_headers
 from sidecar.app.providers import Provider
 from sidecar.app.state import State
 from sidecar.bindings.token import TokenBinder
 from sidecar.config.model import Config
 from sidecar.config.session_settings import TokenBinder as TokenSettings
+from sidecar.config.session_settings import TokenEndpointBinder
 from sidecar.core.credentials import Carriers
 from sidecar.core.denial import Action
+from sidecar.core.freshness import State as Age
 from sidecar.core.paths import compile_pattern
 from sidecar.core.profiles import Declared, Place, carriers_of
 from sidecar.core.routes import Route, Routes, Rule
@@ -26,6 +29,7 @@ from sidecar.gate.learn import Teacher
 from sidecar.gate.live import LiveStreams
 from sidecar.gate.second_look import SecondLook
 from sidecar.gate.verdicts import Verdicts
+from sidecar.gate.vouched import Vouched
 
 
 def build_gate(
@@ -40,6 +44,7 @@ def build_gate(
         directory=state.directory,
         digester=state.digester,
         cutoff=state.replica.cutoff,
+        vouched=_vouched(config, state),
     )
     token_cookies = [token.cookie for token in tokens if token.cookie]
     enforcer = Enforcement(carriers=carriers, identifier=identifier, token_cookies=token_cookies)
@@ -56,10 +61,12 @@ def build_gate(
         max_age_s=session.max_age,
     )
     denials = Denials(enforcement=enforcer, condemner=condemner, counts=counts)
-    callbacks = [binder.callback for binder in session.bind if not isinstance(binder, TokenSettings)]
+    relayed = [binder.callback for binder in session.bind if isinstance(binder, TokenEndpointBinder)]
     return Gate(
         identifier=identifier,
-        callbacks=Callbacks(patterns=map(compile_pattern, callbacks), logins=state.logins),
+        callbacks=Callbacks(
+            patterns=map(compile_pattern, relayed), logins=state.logins, claimants=claimants(config, providers)
+        ),
         verdicts=verdicts,
         denials=denials,
         second_look=SecondLook(
@@ -75,6 +82,19 @@ def build_gate(
         routes=_routes(config),
         logout_paths=[compile_pattern(pattern) for pattern in config.logout.app_paths],
         control_prefix=config.control.prefix.encode(),
+    )
+
+
+def _vouched(config: Config, state: State) -> Vouched | None:
+    binders = header_binders(config)
+    if not binders:
+        return None
+    return Vouched(
+        binders,
+        directory=state.directory,
+        digester=state.digester,
+        cutoff=state.replica.cutoff,
+        is_fresh=lambda: state.freshness.state(clock.boot()) is Age.FRESH,
     )
 
 
@@ -115,4 +135,5 @@ def _routes(config: Config) -> Routes:
 def credential_headers(config: Config) -> frozenset[bytes]:
     """The header fields by which the app knows its sessions, folded."""
     names = [binder.header for binder in config.session.bind if isinstance(binder, TokenSettings) and binder.header]
-    return frozenset((*_carriers(config).headers, *(fold(name.lower().encode()) for name in names)))
+    own = frozenset((*_carriers(config).headers, *(fold(name.lower().encode()) for name in names)))
+    return proxy_headers(config) | own

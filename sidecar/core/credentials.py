@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from sidecar.core.chunks import Chunks
 from sidecar.core.names import PHP_BLANKS, Form, Names, decoded, php_name
-from sidecar.core.reading import AMBIGUOUS, NOTHING, Found, Reading
+from sidecar.core.reading import AMBIGUOUS, MAX_CANDIDATES, NOTHING, Found, Reading
 from sidecar.core.spelling import canonical
 from sidecar.field_names import fold
 
@@ -38,8 +38,9 @@ _PATH_END = re.compile(rb"[;/]")
 _QUERY_END = re.compile(rb"[&;]")
 # PHP with session.use_only_cookies=0 looks for `NAME=` in all of REQUEST_URI, and reads on to one of the first three.
 _ANYWHERE_ENDS = tuple(map(re.compile, (rb"[/?\\]", rb"[/?\\&;]")))
-SEGMENT = re.compile(rb"/\((?:[A-Za-z]\([^)/]*\))++\)?")
-_GROUP = re.compile(rb"([A-Za-z])\(([^)/]*)\)")
+SEGMENT = re.compile(rb"/\((?:[A-Za-z]\([^()/]*\))++\)?")
+_GROUP = re.compile(rb"([A-Za-z])\(([^()/]*)\)")
+_GROUPS = re.compile(rb"(?:[A-Za-z]\([^()/]*\))+")
 # The value is looked at, not taken: another pair may begin inside what one stack takes for it.
 _SEPARATED_PAIR = re.compile(rb'(?<![^\s;,="])([^\s;,="]++)\s*+=(?=[\s"]*+([^\s;,"=]*+=*+))')
 _ENCODED_QUERY_PAIR = re.compile(rb"(?<![^?&;])([^?&;=%]*+%[^&;=]*+)=([^&;]*+)")
@@ -110,13 +111,22 @@ class Carriers:
         """The candidates in all Cookie lines of a request (reference cases 133-161)."""
         if self._cookie_search is None or not lines:
             return NOTHING
-        if len(lines) == 1 and not self._chunks and _PLAIN_COOKIES.fullmatch(lines[0]):
-            return self._plain(lines[0])
         found = Found()
-        for line in lines:  # each by itself: joining lines makes no value that an app would accept and a line has not
-            self._read_line(line, found)
-        for chunks in self._chunks:
-            self._read_chunks(chunks, lines, found)
+        if len(lines) == 1 and _PLAIN_COOKIES.fullmatch(lines[0]):
+            values = self._plain(lines[0])
+            if not values:
+                return NOTHING
+            if not self._chunks and not any(form for _, form in values):
+                return Reading(tuple(value for value, _ in values), len(values) > MAX_CANDIDATES)
+            for value, form in values:
+                found.add_canonical(value, form)
+            if b"chunks" not in lines[0]:  # spelled so, where it is said how many there are
+                return found.reading()
+        else:
+            for line in lines:  # each by itself: joining lines makes no value that an app would accept and a line lacks
+                self._read_line(line, found)
+        if self._chunks:
+            self._read_chunks(lines, found)
         return found.reading()
 
     def in_target(self, target: bytes) -> Reading:
@@ -154,12 +164,13 @@ class Carriers:
             return AMBIGUOUS
         found = Found()
         form = self._headers.get(fold(name), ())
-        if self._segments and (groups := _GROUP.findall(value)):  # AspFilterSessionId: S(id)
-            self._add_groups(groups, found)
+        if self._segments and _GROUPS.fullmatch(value):  # AspFilterSessionId: S(id)
+            self._add_groups(_GROUP.findall(value), found)
             return found.reading()
-        found.add(value, form)
         parts = value.split(None, 1)  # any run of blanks or tabs ends the scheme
-        if len(parts) == 2 and parts[0].isalpha():
+        has_scheme = len(parts) == 2 and parts[0].isalpha()
+        found.add(value, () if has_scheme else form)
+        if has_scheme:
             found.add(parts[1], form)
         return found.reading()
 
@@ -180,20 +191,20 @@ class Carriers:
             return [value for _, value in cookies if value]
         return list(found.values)
 
-    def _plain(self, line: bytes) -> Reading:
-        exact, found = self._cookies.exact, None
+    def _plain(self, line: bytes) -> dict[tuple[bytes, Form], None]:
+        """The values of declared cookies in a plain line, canonical as they are, each with its form."""
+        names = self._cookies
+        values: dict[tuple[bytes, Form], None] = {}
         for pair in line.split(b";"):
             name, _, value = pair.partition(b"=")
             name = name.lstrip(b" ").lower()
-            form = exact.get(name)
-            if form is None:
-                form = self._cookies.form(name)
-                if form is None and (b"." in name or b"+" in name):
-                    form = self._cookies.form(php_name(name))
+            form = names.exact.get(name)
+            if form is None and (names.is_wild or b"." in name or b"+" in name):
+                form = names.form(name)
+                form = names.form(php_name(name)) if form is None else form
             if value and form is not None:
-                found = found or Found()
-                found.add_canonical(value, form)
-        return NOTHING if found is None else found.reading()
+                values[value, form] = None
+        return values
 
     def _read_line(self, line: bytes, found: Found) -> None:
         split = line.split(b";", MAX_PAIRS)
@@ -217,11 +228,12 @@ class Carriers:
                 for begin, end in _spans(text, start):
                     found.add(text[begin:end], form)
 
-    def _read_chunks(self, chunks: Chunks, lines: Sequence[bytes], found: Found) -> None:
+    def _read_chunks(self, lines: Sequence[bytes], found: Found) -> None:
         cookies = list(itertools.islice(pairs(lines), MAX_SPELLINGS + 1))
         if len(cookies) > MAX_SPELLINGS:
             found.is_ambiguous = True
-        else:
+            return
+        for chunks in self._chunks:
             self._add_joined(chunks, chunks.joined(cookies), found)
 
     def _add_joined(self, chunks: Chunks, joined: list[bytes] | None, found: Found) -> None:

@@ -16,7 +16,8 @@ Form = tuple[Step, ...]  # how the values of a name are compared, beyond their c
 PHP_BLANKS = bytes.maketrans(b"+", b" ")
 _PHP_UNDERSCORE = bytes.maketrans(b" .[", b"___")
 _SPELLED_UNDERSCORE = rb"[_ .\[+]"
-_SPELLED_ANYTHING = rb"[^\s;,=\"&?/]*"
+# For a `*`. A search in text must not run past what may begin another name, or a long text takes a pass for each.
+_SPELLED_ANYTHING = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]*"
 _ANYTHING = rb"[^\s;,=]*"
 _NOT_TOKEN = re.compile(rb"[^!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
@@ -24,13 +25,14 @@ _NOT_TOKEN = re.compile(rb"[^!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 class Names:
     """The names declared for one carrier, with the form of each."""
 
-    __slots__ = ("_longest", "_wild", "exact", "spelled")
+    __slots__ = ("_longest", "_wild", "exact", "is_wild", "spelled")
 
     def __init__(self, names: Iterable[bytes], forms: Mapping[bytes, Form]) -> None:
         lowered = sorted({name.lower() for name in names})
         self.exact = {name: forms.get(name, ()) for name in lowered if b"*" not in name}
         wild = [name for name in lowered if b"*" in name]
         self._wild = tuple((re.compile(_pattern(name, _ANYTHING, b"_")), forms.get(name, ())) for name in wild)
+        self.is_wild = bool(wild)
         self._longest = max(map(len, lowered), default=0)
         # For a search in text, whatever the case; the longest first, so that no name ends another's match too early.
         spelled = (_pattern(name, _SPELLED_ANYTHING, _SPELLED_UNDERSCORE) for name in reversed(lowered))
@@ -45,7 +47,10 @@ class Names:
 
     def form_of(self, name: bytes) -> Form | None:
         """The form of what some stack takes for a declared name; None: no stack does."""
-        for reading in name_readings(name):
+        form = self.form(name.lower())
+        if form is not None:
+            return form
+        for reading in sorted(name_readings(name)):  # the same one in every process
             form = self.form(reading)
             if form is not None:
                 return form

@@ -52,7 +52,7 @@ class Enforcement:
 
     def expired_cookies(self, request: RequestHead) -> tuple[bytes, ...]:
         """Set-Cookie values that take the declared cookies out of this browser, all chunks and scopes."""
-        names = dict.fromkeys((*self._names, *self._also_sent(request)))
+        names = dict.fromkeys((*self._sent(request), *self._names))  # there may be no room for all
         lines = (expire(name, scope) for name in names for scope in self._scopes_of(name, request))
         return tuple(dict.fromkeys(lines))[:_EXPIRED_AT_ONCE]
 
@@ -94,8 +94,8 @@ class Enforcement:
     def _may_learn(self, name: bytes) -> bool:
         return name.lower() in self._scopes or len(self._scopes) < len(self._names) + _NAMES_A_REQUEST
 
-    def _also_sent(self, request: RequestHead) -> Iterable[bytes]:
-        """What this browser has beside the names that every one may have: chunks, companions, names with a prefix."""
+    def _sent(self, request: RequestHead) -> Iterable[bytes]:
+        """What this browser has of all that is declared: chunks, companions and names with a prefix as well."""
         names = (pair.partition(b"=")[0].strip() for line in request.cookies for pair in line.split(b";", MAX_PAIRS))
         sent = itertools.islice(dict.fromkeys(name for name in names if _NAME.fullmatch(name)), MAX_PAIRS)
         return itertools.islice((name for name in sent if self.is_declared(name)), _NAMES_A_REQUEST)

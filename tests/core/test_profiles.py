@@ -167,3 +167,32 @@ def test_the_form_of_a_letter_in_a_path_is_not_that_of_a_cookie() -> None:
     declared = carriers([Declared(Place.PATH_SEGMENT, "S", ("case",)), Declared(Place.COOKIE, "S")])
     assert declared.in_cookies([b"S=AbC"]).values == (b"AbC",)
     assert declared.in_target(b"/(S(AbC))/").values == (b"abc",)
+
+
+@pytest.mark.parametrize("names", [("A", "JSESSIONID"), ("JSESSIONID", "A")])
+def test_one_value_under_two_names_is_read_in_both_forms(names: tuple[str, str]) -> None:
+    declared = carriers_of(["generic"], [(cookie("A"), None), (cookie("JSESSIONID"), "tomcat")])
+    line = "; ".join(f"{name}={ID}.n1" for name in names)
+    for spelled in (line, f'{line}; x="1"'):
+        assert set(declared.in_cookies([spelled.encode()]).values) == {ID.encode(), f"{ID}.n1".encode()}
+
+
+def test_the_form_of_a_name_that_could_be_two_is_always_the_same() -> None:
+    """Else two processes would bind one cookie under two values."""
+    declared = carriers([Declared(Place.COOKIE, "my_id", ("case",)), Declared(Place.COOKIE, "my.id")])
+    assert declared.in_cookies([b"my.id=AbC"]).values == (b"AbC",)
+    assert declared.in_cookies([b"my_id=AbC"]).values == (b"abc",)
+    assert declared.in_cookies([b'my%2eid=AbC; x="1"']).values == (b"AbC",)
+
+
+def test_a_header_that_begins_like_a_path_segment_hides_no_session() -> None:
+    declared = carriers_of(["aspnet", "spring"], [])
+    assert f"s(y){ID}".encode() in declared.in_header(f"S(y){ID}".encode(), b"x-auth-token").values
+
+
+def test_the_form_of_a_header_is_that_of_what_follows_its_scheme() -> None:
+    """The whole field has a blank in it, as no id has."""
+    declared = carriers_of(["django"], [(Declared(Place.HEADER, "Authorization"), None)])
+    reading = declared.in_header(f"Bearer {ID.upper()}".encode(), b"authorization")
+    assert not reading.is_ambiguous
+    assert ID.encode() in reading.values
