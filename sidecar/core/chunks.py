@@ -20,13 +20,18 @@ _NUMBER = re.compile(rb"0|[1-9][0-9]{0,2}")  # of a piece that such a stack has 
 class Chunks:
     """The pieces of one cookie; `mark` stands between its name and the number of a piece."""
 
-    __slots__ = ("_is_counted", "_piece", "name")
+    __slots__ = ("_is_counted", "_piece", "_sign", "name")
 
     def __init__(self, name: bytes, mark: bytes) -> None:
         self.name = name.lower()
         self._is_counted = mark != _UNCOUNTED
+        self._sign = b"chunks" if self._is_counted else self.name + mark
         number = rb"0*([0-9]{1,3})" if self._is_counted else rb"([0-9]+)"
         self._piece = re.compile(re.escape((name + mark).lower()) + number)
+
+    def may_be_in(self, line: bytes) -> bool:
+        """Whether it is worth to look for pieces in a plain Cookie line."""
+        return self._sign in line.lower()
 
     def is_piece(self, name: bytes) -> bool:
         """Whether a lower-case cookie name is that of a piece."""
@@ -43,10 +48,8 @@ class Chunks:
         pieces: dict[int, dict[bytes, None]] = defaultdict(dict)
         for name, value in cookies:
             if piece := self._piece.fullmatch(name.lower()):
-                if not _NUMBER.fullmatch(
-                    piece[1]
-                ):  # `.00` beside `.0` is one more piece to the app, and nobody made it
-                    return None
+                if not _NUMBER.fullmatch(piece[1]):
+                    return None  # `.00` beside `.0` is one more piece to the app, and no app has made it
                 pieces[int(piece[1])][value] = None
         if math.prod(map(len, pieces.values())) > MAX_WAYS:
             return None

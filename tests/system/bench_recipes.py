@@ -176,7 +176,7 @@ class ExpressCookie(Express):
             "ISSUER_BASE_URL": place.issuer,
             "CLIENT_ID": CLIENT_ID,
             "CLIENT_SECRET": CLIENT_SECRET,
-            "SECRET": "made up for tests, and long enough",
+            "SECRET": f"made up for the app on port {place.port}",
             "NODE_OPTIONS": f"--import={module}",
             "RESPONSE_TYPE": "code",
             "RESPONSE_MODE": "query",

@@ -168,17 +168,38 @@ def test_who_comes_next_at_the_same_browser_is_not_touched_by_the_logout_of_who_
         assert browser.is_out()
 
 
+def log_in_on_top(site: Site, browser: Person) -> tuple[str, str]:
+    """Two people at one browser, the second without a logout of the first; their sessions at the provider."""
+    first = browser.log_in_here()
+    browser.http.cookies.clear(domain="localhost.local")
+    browser.name = "peggy"
+    browser.log_in(f"{site.sidecar.url}{site.app.login}", "peggy")
+    assert browser.is_in()
+    (second,) = site.provider.sessions("peggy")
+    return first, second
+
+
+with_a_code = pytest.mark.parametrize(
+    "site", [kind for kind in KINDS if kind is not ExpressIdToken], indirect=True, ids=lambda kind: kind.__name__
+)
+
+
+@with_a_code
 def test_a_login_on_top_of_a_living_session_is_a_session_of_its_own(site: Site) -> None:
     with Person(site, "oscar") as browser:
-        first = browser.log_in_here()
-        browser.http.cookies.clear(domain="localhost.local")
-        browser.name = "peggy"
-        browser.log_in(f"{site.sidecar.url}{site.app.login}", "peggy")
-        assert browser.is_in()
-        (second,) = site.provider.sessions("peggy")
+        first, second = log_in_on_top(site, browser)
         assert site.provider.end(first) == "ok"
         assert browser.is_in()
         assert site.provider.end(second) == "ok"
+        assert browser.is_out()
+
+
+@pytest.mark.parametrize("site", [ExpressIdToken], indirect=True, ids=lambda kind: kind.__name__)
+def test_where_the_browser_brings_the_id_token_such_a_login_ends_with_either(site: Site) -> None:
+    """Anybody can post a token that is theirs, so that it takes no session away (decision 018)."""
+    with Person(site, "oscar") as browser:
+        first, _ = log_in_on_top(site, browser)
+        assert site.provider.end(first) == "ok"
         assert browser.is_out()
 
 
