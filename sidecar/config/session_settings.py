@@ -55,7 +55,7 @@ Profiles = Annotated[
 # Profiles that name no session cookie: there is none by default, or the app's own name is in it.
 BARE_PROFILES = frozenset({"generic"})
 
-CarrierName = Literal["cookie", "path_parameter", "path_segment", "query_parameter", "header"]
+CarrierName = Literal["cookie", "path_parameter", "path_segment", "query_parameter", "form_field", "header"]
 _CARRIERS: tuple[CarrierName, ...] = get_args(CarrierName)
 
 
@@ -70,6 +70,8 @@ class Credential(Settings):
     """Letter of a path segment, as S in /(S(...))/page."""
     query_parameter: ParameterName | None = None
     """Name of a query parameter, as in /page?PHPSESSID=..."""
+    form_field: ParameterName | None = None
+    """Name of a field in the body of a form. Bodies of forms are then collected and read, up to 64 KiB."""
     header: HeaderName | None = None
     """Name of a request header."""
     profile: ProfileName | None = None
@@ -199,7 +201,7 @@ class SessionSettings(Settings):
     """The stack that the app is made with, or a list of them: where it looks for its session by default, how it spells
     the values, and which other cookies would bring the session back. generic declares nothing."""
     credentials: tuple[Credential, ...] = ()
-    """Where the app looks for its session beside what the profile says: cookies, paths, query parameters, headers."""
+    """Where the app looks for its session beside what the profile says: cookies, URLs, forms, headers."""
     max_age: Annotated[Duration, between("1s", "366d")] = 12 * HOUR
     """No session of the app lives longer. Revocations and bindings are kept for this long."""
     unbound: Literal["allow", "deny"] = "allow"

@@ -22,6 +22,7 @@ from sidecar.field_names import fold
 
 MAX_PAIRS = 300  # cookies in a line that is not plain; browsers keep 180 for a site
 MAX_SPELLINGS = 4 * MAX_PAIRS  # of cookies, each in as many readings at the most; what is more only costs time
+MAX_FIELDS = 5000  # of a form; PHP and Tomcat read a thousand
 MAX_ENCODED = 5000  # percent signs and back slashes in a line; that is 15 KiB, and most servers stop at 8 KiB
 
 # `name=value` pairs that every stack reads alike: token names, no quotes, escapes, commas, percent signs or blanks.
@@ -59,6 +60,7 @@ class Carriers:
         "_chunks",
         "_cookie_search",
         "_cookies",
+        "_form",
         "_headers",
         "_hint",
         "_path",
@@ -79,6 +81,7 @@ class Carriers:
         path_segments: Iterable[str] = (),
         query_parameters: Iterable[str] = (),
         anywhere: Iterable[str] = (),
+        form_fields: Iterable[str] = (),
         headers: Iterable[str] = (),
         forms: Mapping[str, Form] = types.MappingProxyType({}),
         chunks: Mapping[str, str] = types.MappingProxyType({}),
@@ -99,6 +102,7 @@ class Carriers:
         self._path = Names(_encoded(path_parameters), spelled)
         self._query = Names(_encoded(query_parameters), spelled)
         self._anywhere = Names(_encoded(anywhere), spelled)
+        self._form = Names(_encoded(form_fields), spelled)
         self._segments = {letter.upper(): spelled.get(b"(" + letter.lower(), ()) for letter in _encoded(path_segments)}
         # A blank is no token byte: no need to look for blanks before a cookie's name.
         self._cookie_search = _search(rb"(?:^|[^!#$&'*+\-.^_`|~0-9A-Za-z])", self._cookies)
@@ -157,6 +161,27 @@ class Carriers:
     def may_be_in(self, target: bytes) -> bool:
         """Whether it is worth to look into a target: without certain characters nothing can stand there."""
         return self._hint is not None and self._hint.search(target) is not None
+
+    @property
+    def reads_forms(self) -> bool:
+        """Whether fields of forms are declared."""
+        return bool(self._form.exact)
+
+    def in_form(self, body: bytes) -> Reading:
+        """The candidates among the fields of a urlencoded body (reference case 149)."""
+        found = Found()
+        pairs = re.split(rb"[&;]", body, maxsplit=MAX_FIELDS)
+        if len(pairs) > MAX_FIELDS:
+            return AMBIGUOUS
+        for pair in pairs:
+            name, _, value = pair.partition(b"=")
+            form = self._form.exact.get(name.lower())
+            if form is None and not name.isalnum():
+                form = self._form.form_of(name.translate(PHP_BLANKS))
+            if form is not None:
+                found.add(value.translate(PHP_BLANKS), form)
+                found.add(value, form)
+        return found.reading()
 
     def in_header(self, value: bytes, name: bytes = b"") -> Reading:
         """The candidates in a declared header field: the value, and what follows a scheme such as `Bearer`."""

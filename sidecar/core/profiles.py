@@ -26,6 +26,7 @@ class Place(enum.StrEnum):
     PATH_SEGMENT = "path_segment"
     QUERY_PARAMETER = "query_parameter"
     ANYWHERE = "anywhere"  # NAME=value in any part of the target
+    FORM_FIELD = "form_field"
     HEADER = "header"
 
 
@@ -185,6 +186,7 @@ def carriers(own: Iterable[Declared], known: Iterable[Declared] = ()) -> Carrier
         path_segments=by_place.get(Place.PATH_SEGMENT, ()),
         query_parameters=by_place.get(Place.QUERY_PARAMETER, ()),
         anywhere=by_place.get(Place.ANYWHERE, ()),
+        form_fields=by_place.get(Place.FORM_FIELD, ()),
         headers=by_place.get(Place.HEADER, ()),
         forms={name: tuple(STEPS[step] for step in some) for name, some in steps.items()},
         chunks=chunks,

@@ -12,6 +12,7 @@ from dataclasses import replace
 from sidecar.core.cookies import Scope, SetCookie, expire
 from sidecar.core.credentials import MAX_PAIRS, Carriers
 from sidecar.core.denial import Action, Answer, answer, is_navigation
+from sidecar.core.form import Body
 from sidecar.core.paths import path_of
 from sidecar.core.routes import Rule
 from sidecar.core.stripping import strip_fields, strip_target
@@ -80,7 +81,7 @@ class Enforcement:
     def strip(self, request: RequestHead) -> bool:
         """Take the credentials out of the request; False when that is not possible with certainty."""
         target = strip_target(request.target, self._carriers)
-        if target is None:
+        if target is None or self._identifier.body_of(request) is not Body.NO_FORM:  # a body is not written anew
             return False
         request.target = target
         fields = [(name, value) for name, _, value in (line.partition(b": ") for line in request.lines)]

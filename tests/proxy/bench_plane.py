@@ -35,9 +35,10 @@ from sidecar.gate.counts import Counts
 from sidecar.gate.denials import Denials
 from sidecar.gate.enforcement import Enforcement
 from sidecar.gate.gate import Gate
-from sidecar.gate.identify import Identifier, TokenCarrier
+from sidecar.gate.identify import Identifier
 from sidecar.gate.learn import Teacher
 from sidecar.gate.live import LiveStreams
+from sidecar.gate.presented import TokenCarrier
 from sidecar.gate.second_look import SecondLook
 from sidecar.gate.verdicts import Verdicts
 from sidecar.gate.vouched import Vouched

@@ -9,7 +9,8 @@ from sidecar.core.credentials import Carriers
 from sidecar.core.identity import Digester
 from sidecar.core.replica import Replica
 from sidecar.gate.enforcement import Enforcement
-from sidecar.gate.identify import Identifier, TokenCarrier
+from sidecar.gate.identify import Identifier
+from sidecar.gate.presented import TokenCarrier
 from sidecar.http1.request import RequestHead, parse_request
 from sidecar.stores.open import open_store
 
