@@ -19,16 +19,25 @@ from bench_recipes import (
     FlaskServerSide,
     FlaskSigned,
     Php,
+    RecipeApp,
     Site,
     Tomcat,
 )
 from bench_spellings import fetch, spellings
 from bench_webdriver import Chromium
 
-KINDS = (FlaskSigned, FlaskServerSide, Django, Express, ExpressCookie, ExpressFormPost, ExpressIdToken, Tomcat, Php)
+KINDS = (FlaskSigned, FlaskServerSide, Django, Express, ExpressCookie, Tomcat, Php)
+POSTED = (ExpressFormPost, ExpressIdToken)  # other ways to log in, with an app of these
 
 
-@pytest.fixture(scope="module", params=KINDS, ids=lambda kind: kind.__name__)
+def name_of(kind: type[RecipeApp]) -> str:
+    return kind.__name__
+
+
+however_they_log_in = pytest.mark.parametrize("site", [*KINDS, *POSTED], indirect=True, ids=name_of)
+
+
+@pytest.fixture(scope="module", params=KINDS, ids=name_of)
 def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     site = Site(request.param, tmp_path_factory.mktemp(request.param.__name__))
     with site.running():
@@ -96,6 +105,7 @@ def all_refused(site: Site, headers: set[str]) -> bool:
     return bool(headers) and all(is_refused(ask(site.sidecar.url, header)) for header in headers)
 
 
+@however_they_log_in
 def test_a_logout_at_the_provider_ends_the_session_which_the_app_alone_would_go_on_with(site: Site) -> None:
     with Person(site, "alice") as alice, Person(site, "bob") as bob, Person(site, "alice") as phone:
         laptop = alice.log_in_here()
@@ -109,6 +119,7 @@ def test_a_logout_at_the_provider_ends_the_session_which_the_app_alone_would_go_
         assert phone.is_in()
 
 
+@however_they_log_in
 def test_no_cookie_that_the_app_ever_took_for_the_session_survives_its_logout(site: Site) -> None:
     with Person(site, "carol") as carol:
         session = carol.log_in_here()
@@ -122,6 +133,7 @@ def test_no_cookie_that_the_app_ever_took_for_the_session_survives_its_logout(si
         assert carol.is_out()
 
 
+@however_they_log_in
 def test_a_new_login_in_the_same_browser_works_and_the_old_cookies_stay_refused(site: Site) -> None:
     with Person(site, "dave") as dave:
         session = dave.log_in_here()
@@ -179,12 +191,6 @@ def log_in_on_top(site: Site, browser: Person) -> tuple[str, str]:
     return first, second
 
 
-with_a_code = pytest.mark.parametrize(
-    "site", [kind for kind in KINDS if kind is not ExpressIdToken], indirect=True, ids=lambda kind: kind.__name__
-)
-
-
-@with_a_code
 def test_a_login_on_top_of_a_living_session_is_a_session_of_its_own(site: Site) -> None:
     with Person(site, "oscar") as browser:
         first, second = log_in_on_top(site, browser)
@@ -194,7 +200,7 @@ def test_a_login_on_top_of_a_living_session_is_a_session_of_its_own(site: Site) 
         assert browser.is_out()
 
 
-@pytest.mark.parametrize("site", [ExpressIdToken], indirect=True, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("site", [ExpressIdToken], indirect=True, ids=name_of)
 def test_where_the_browser_brings_the_id_token_such_a_login_ends_with_either(site: Site) -> None:
     """Anybody can post a token that is theirs, so that it takes no session away (decision 018)."""
     with Person(site, "oscar") as browser:
@@ -214,7 +220,7 @@ def test_no_spelling_that_the_app_reads_as_the_session_gets_past_its_logout(site
     assert {label: word for label, word in words.items() if word not in {"revoked", "ambiguous_credential"}} == {}
 
 
-@pytest.mark.parametrize("site", [Tomcat, Php], indirect=True, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("site", [Tomcat, Php], indirect=True, ids=name_of)
 def test_the_id_in_the_url_ends_with_the_session(site: Site) -> None:
     with Person(site, "mallory") as mallory:
         session = mallory.log_in_here()
@@ -224,6 +230,17 @@ def test_the_id_in_the_url_ends_with_the_session(site: Site) -> None:
         site.provider.end(session)
     assert all("mallory" in fetch(site.app.url, target)[1] for target in targets)
     assert {fetch(site.sidecar.url, target)[0] for target in targets} == {"revoked"}
+
+
+def test_the_id_in_a_form_ends_with_the_session_where_that_is_declared(tmp_path: Path) -> None:
+    site = Site(Php, tmp_path, session={"credentials": [{"cookie": "PHPSESSID"}, {"form_field": "PHPSESSID"}]})
+    with site.running(), Person(site, "niaj") as niaj:
+        session = niaj.log_in_here()
+        form = {"PHPSESSID": niaj.cookie()}
+        assert says(requests.post(f"{site.sidecar.url}/api/me", data=form, timeout=10), "niaj")
+        site.provider.end(session)
+        assert says(requests.post(f"{site.app.url}/api/me", data=form, timeout=10), "niaj")
+        assert is_refused(requests.post(f"{site.sidecar.url}/api/me", data=form, timeout=10))
 
 
 @pytest.fixture(scope="module")
