@@ -92,8 +92,7 @@ class Gate:
             if rule.action is None:
                 return _unjudged(rule)
             is_logout = self._is_logout(path)
-            if not is_logout:
-                self._note_ordinary(path)
+            self._note_ordinary(path, is_logout=is_logout)
         if self._reads_forms and (judged := self._judge_form(request, rule)) is not None:
             return judged
         known = self._identifier.only_session(request, now)
@@ -210,9 +209,9 @@ class Gate:
     def _is_logout(self, path: bytes) -> bool:
         return any(matches(pattern, path) for pattern in self._logout_paths)
 
-    def _note_ordinary(self, path: bytes) -> None:
+    def _note_ordinary(self, path: bytes, *, is_logout: bool) -> None:
         """No route, callback, logout or control path: the next request need not look. Long paths hardly repeat."""
-        if self._routes.is_empty and len(path) <= _ORDINARY_BYTES:
+        if not is_logout and self._routes.is_empty and len(path) <= _ORDINARY_BYTES:
             if len(self._ordinary) >= _ORDINARY_PATHS:
                 self._ordinary.clear()
             self._ordinary.add(path)

@@ -48,6 +48,7 @@ class Stack:
     beside: str = ""
     in_path: str = ""  # path parameter that carries the session as well
     in_query: str = ""
+    say: Callable[..., list[bytes]] | None = None  # a server's answers to raw messages
 
 
 # -- servers -------------------------------------------------------------------------------------------------------
@@ -164,7 +165,11 @@ def php(folder: Path) -> Iterator[dict[str, Stack]]:
                 server.say(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
                 break
         carriers = carriers_of(["php"], [])
-        yield {"php": Stack("php", carriers, "PHPSESSID", REVOKED, LIVE, server.accepts, in_query="PHPSESSID")}
+        yield {
+            "php": Stack(
+                "php", carriers, "PHPSESSID", REVOKED, LIVE, server.accepts, in_query="PHPSESSID", say=server.say
+            )
+        }
 
 
 # -- Java ----------------------------------------------------------------------------------------------------------

@@ -17,11 +17,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from sidecar.core.cookies import parse_set_cookie
+from sidecar.core.form import Body, body_of
 from sidecar.core.profiles import Declared, Place, carriers_of
 from sidecar.core.reading import merged
 from sidecar.core.stripping import strip_fields, strip_target
 from sidecar.http1.errors import ProtocolError
-from sidecar.http1.request import RequestHead, parse_request
+from sidecar.http1.request import RequestHead, build_request, parse_request
 
 # Templates: S the name, R the revoked value, L a live one. `{S%}` and `{R%}` have their first byte percent-encoded,
 # `{S%%}` and `{R%%}` twice, `{R%all}` wholly; `{s}` is the name in the other case, `{Ro}` the value with an octal
@@ -329,6 +330,63 @@ def test_without_its_profile_an_app_can_be_reached(open_app, name: str, cookie: 
     bare = replace(app, carriers=carriers_of(["generic"], [(Declared(Place.COOKIE, app.cookie), None)]))
     with pytest.raises(AssertionError, match="take it for the revoked session"):
         holds(bare, lines, fill(target, app))
+
+
+FORM = "Content-Type: application/x-www-form-urlencoded"
+FILES = "Content-Type: multipart/form-data; boundary=b"
+PART = '--b\r\nContent-Disposition: form-data; name="{Q}"\r\n\r\n{R}\r\n--b--\r\n'
+FORMS = [
+    (FORM, "{Q}={R}"),
+    (FORM, "x=1&{Q}={R}"),
+    (FORM, "x=1;{Q}={R}"),
+    (FORM, "{Q}={L}&{Q}={R}"),
+    (FORM, "{Q}={R}&{Q}={L}"),
+    (FORM, "{Q%}={R}"),
+    (FORM, "{Q}={R%}"),
+    (FORM, "{Q}%00x={R}"),
+    (FORM, "+{Q}={R}"),
+    (FORM, "%20{Q}={R}"),
+    (FORM, "&&{Q}={R}&&"),
+    (FORM, "{Q}[]={R}"),
+    (FORM, "{Q}={R}+"),
+    (f"{FORM}; charset=utf-7", "{Q}={R}"),
+    (f"{FORM},text/plain", "{Q}={R}"),
+    (f"{FORM.upper()} x", "{Q}={R}"),
+    (f"{FORM}\r\n{FORM}", "{Q}={R}"),
+    (f"Content-Type: text/plain\r\n{FORM}", "{Q}={R}"),
+    (f"{FORM}\r\nContent-Type: text/plain", "{Q}={R}"),
+    (f"{FORM}\r\nContent-Encoding: gzip", "{Q}={R}"),
+    ("Accept: text/html", "{Q}={R}"),
+    ("Content-Type: text/plain", "{Q}={R}"),
+    (FILES, PART),
+    (f"{FILES}\r\n{FORM}", PART),
+]
+
+
+@pytest.mark.parametrize(("fields", "body"), FORMS)
+def test_no_form_reaches_php(open_app, fields: str, body: str) -> None:
+    """Reference case 149. A form that cannot be read is denied to whoever shows no known session beside it."""
+    app = open_app("php")
+    carriers = carriers_of(["php"], [(Declared(Place.FORM_FIELD, "PHPSESSID"), None)])
+    content = fill(body, app)
+    head = f"POST / HTTP/1.1\r\nHost: app\r\n{fields}\r\nContent-Length: {len(content)}\r\n\r\n"
+    try:
+        request = parse_request(head.encode("latin-1"), max_headers=128)
+    except ProtocolError:  # two types are refused
+        return
+    kind = body_of(request.values(b"content-type"), request.values(b"content-encoding"), request.content_length)
+    is_found = kind is Body.READABLE and app.revoked.encode() in carriers.in_form(content).values
+    is_accepted = b"revoked" in app.say(build_request(request, request.lines) + content)
+    assert not is_accepted or kind is Body.UNREADABLE or is_found
+
+
+def test_php_takes_its_session_from_forms(open_app) -> None:
+    """Else the test above would say nothing."""
+    app = open_app("php")
+    for fields, body in (FORMS[0], (FILES, PART)):
+        content = fill(body, app)
+        head = f"POST / HTTP/1.1\r\nHost: app\r\n{fields}\r\nContent-Length: {len(content)}\r\n\r\n"
+        assert app.say(head.encode() + content) == [b"revoked"]
 
 
 def signatures(signature: str) -> Iterator[str]:
