@@ -1,5 +1,6 @@
 """Settings of sessions: where the app looks for them, how they are known, what happens when they are over."""
 
+import re
 from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, WithJsonSchema, model_validator
@@ -81,6 +82,8 @@ class Credential(Settings):
     def _exactly_one(self) -> Self:
         if sum(getattr(self, carrier) is not None for carrier in _CARRIERS) != 1:
             raise wrong("a credential has one carrier", f"exactly one of {', '.join(_CARRIERS)}")
+        if self.cookie is not None and not re.fullmatch(r"[^*]+\*?[^*]*|\*[^*]+", self.cookie):
+            raise wrong("a star stands for a part of a name", "one *, and letters beside it", at="cookie")
         return self
 
     @property

@@ -158,6 +158,11 @@ class Carriers:
         """Whether path or query parameters are declared at all."""
         return self._hint is not None
 
+    @property
+    def are_several(self) -> bool:
+        """Whether more than one cookie or header is declared."""
+        return bool(self.headers) or self._cookies.are_several
+
     def may_be_in(self, target: bytes) -> bool:
         """Whether it is worth to look into a target: without certain characters nothing can stand there."""
         return self._hint is not None and self._hint.search(target) is not None

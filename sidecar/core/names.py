@@ -38,6 +38,11 @@ class Names:
         spelled = (_pattern(name, _SPELLED_ANYTHING, _SPELLED_UNDERSCORE) for name in reversed(lowered))
         self.spelled = b"|".join(spelled)
 
+    @property
+    def are_several(self) -> bool:
+        """Whether there is more than one."""
+        return len(self.exact) + 2 * len(self._wild) > 1
+
     def form(self, name: bytes) -> Form | None:
         """The form of a name that is read exactly so, in lower case; None: it is not declared."""
         form = self.exact.get(name)

@@ -41,20 +41,27 @@ _ESCAPED = re.compile(rb"\\(?![0-3][0-7][0-7])(.)", re.DOTALL)
 
 def canonical(value: bytes) -> bytes:
     """What is left of a value without blanks around it, quotes, escapes and percent-encoding."""
-    for layer in layers(value):
-        value = layer
+    for _ in range(MAX_LAYERS):
+        peeled = _peeled(value)
+        if peeled == value:
+            break
+        value = peeled
     return value
 
 
 def layers(value: bytes) -> Iterator[bytes]:
-    """The value as it is, and with one layer after the other taken off; the last is canonical."""
+    """The value as it is, and with one layer after the other taken off, quotes before encoding."""
     yield value
     for _ in range(MAX_LAYERS):
-        peeled = _peeled(value)
+        unquoted = _unquoted(value)
+        if unquoted != value:
+            yield unquoted
+        peeled = _undone(unquoted)
         if peeled == value:
             return
+        if peeled != unquoted:
+            yield peeled
         value = peeled
-        yield value
 
 
 def is_settled(value: bytes) -> bool:
@@ -85,14 +92,20 @@ def formed(value: bytes, steps: Iterable[Step]) -> bytes | None:
 
 def _peeled(value: bytes) -> bytes:
     """Without one layer of quotes, escapes and percent-encoding."""
+    return _undone(_unquoted(value))
+
+
+def _unquoted(value: bytes) -> bytes:
     value = strip_blanks(value)
     if value[:1] == b'"' or value[-1:] == b'"':
         value = strip_blanks(value.strip(b'"'))
     if b"\\" in value:  # SimpleCookie's octal escapes, and quoted pairs
         value = _ESCAPED.sub(rb"\1", _OCTAL.sub(_from_octal, value))
-    if b"%" in value:
-        value = percent_decoded(_REPEATED_PERCENT.sub(b"%", value))
     return value
+
+
+def _undone(value: bytes) -> bytes:
+    return percent_decoded(_REPEATED_PERCENT.sub(b"%", value)) if b"%" in value else value
 
 
 def _from_octal(match: re.Match[bytes]) -> bytes:
@@ -110,7 +123,8 @@ _WEBSPHERE = re.compile(rb"[0-9A-Za-z]{4}([^:]{23})(?::.*)?", re.DOTALL)
 _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]+")
 _BASE64_TEXT = re.compile(rb"[A-Za-z0-9+/]{22,}={0,2}")
 _HEX = re.compile(rb"(?:[0-9A-Fa-f]{2})+")
-_URL_TOKEN = re.compile(rb"([A-Za-z0-9_-]{64,})([012])")
+_BLANKS = re.compile(rb"\s+")
+_URL_TOKEN = re.compile(rb"([A-Za-z0-9+/_-]{64,})[012]")
 _SIGNED = re.compile(rb"(\.?[^.]*\.[^.]*\.)(.*)", re.DOTALL)  # payload (a dot before it: compressed), time, signature
 _JWE_PARTS = 5
 _CHUNK_COUNT = re.compile(rb"chunks[-:][0-9]+")
@@ -184,7 +198,7 @@ def _ticket(value: bytes) -> bytes:
         return value
     if _HEX.fullmatch(value):
         return value.upper()
-    token = _URL_TOKEN.fullmatch(value)
+    token = _URL_TOKEN.fullmatch(_BLANKS.sub(b"", value))  # .NET's base64 skips blanks
     ticket = _decoded(token[1]) if token else None
     return ticket.hex().upper().encode() if ticket else value
 
@@ -197,7 +211,8 @@ def _envelope(value: bytes) -> bytes | None:
     if len(text) > _LONGEST_ENVELOPE or text.count(b"{") + text.count(b"[") > _DEEPEST_ENVELOPE:
         return None
     try:
-        members = json.loads(text)
+        # Numbers stay text: Python would refuse one of 5000 digits, and PHP would not.
+        members = json.loads(text, parse_int=str, parse_float=str)
     except ValueError:
         return value
     read = [members.get(name) for name in ("iv", "value", "mac", "tag")] if isinstance(members, dict) else []

@@ -172,6 +172,15 @@ class Identifier:
                 return self._bound(read)
         return None
 
+    @property
+    def has_several_carriers(self) -> bool:
+        """Whether the app may go by another credential than the one that it sets."""
+        return self._reader.has_several_carriers
+
+    def in_target(self, target: bytes) -> tuple[bytes, ...]:
+        """The digests of the credentials in an address."""
+        return self._reader.in_target(target)
+
     def bound(self, session: Session) -> BoundSession:
         """A session as it is stored."""
         return self._bound(session)

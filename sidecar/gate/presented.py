@@ -98,6 +98,15 @@ class Reader:
             said,
         )
 
+    @property
+    def has_several_carriers(self) -> bool:
+        """Whether the app may go by another credential than the one that it sets."""
+        return self.reads_target or self._carriers.reads_forms or self._carriers.are_several
+
+    def in_target(self, target: bytes) -> tuple[bytes, ...]:
+        """The digests of the credentials in an address."""
+        return self._digested(self._carriers.in_target(target), ()).credentials if self.reads_target else ()
+
     def body_of(self, request: RequestHead) -> Body:
         """Whether the body of a request may hold a credential, and can be read."""
         if not (self._carriers.reads_forms and request.has_body):

@@ -39,6 +39,8 @@ def respelled(draw: random.Random) -> str:
     text = f"{blank}{{{','.join(pairs)}{blank}}}{blank}"
     if draw.random() < 0.3:
         text = text.replace("i", "\\u0069")
+    if draw.random() < 0.2:
+        text = text.replace("{", '{"n": ' + draw.choice(["9" * 5000, "1e999", "-0.0", "1E+2"]) + ", ", 1)
     value = base64.b64encode(text.encode()).decode()
     for _ in range(draw.randint(0, 3)):
         place = draw.randrange(len(value) + 1)

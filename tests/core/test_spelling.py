@@ -56,6 +56,7 @@ SAME = [
     ("aspnet", "ASP.NET_SessionId", "a1b2c3d4e5f0g1h2i3j4k5l0", ["A1B2C3D4E5F0G1H2I3J4K5L0"]),
     ("aspnet", ".ASPXAUTH", TICKET.hex().upper(), [TICKET.hex(), url64(TICKET) + "0"]),
     ("aspnet", ".ASPXAUTH", TICKET[:-1].hex(), [url64(TICKET[:-1]) + "1", TICKET[:-1].hex().upper()]),
+    ("aspnet", ".ASPXAUTH", TICKET.hex(), [url64(TICKET)[:9] + " \t" + url64(TICKET)[9:] + "0", b64(TICKET) + "0"]),
     ("aspnetcore", ".AspNetCore.Session", url64(PROTECTED), [b64(PROTECTED), url64(PROTECTED) + "="]),
     ("aspnetcore", ".AspNetCore.Session", url64(PROTECTED), [url64(PROTECTED)[:9] + " \t" + url64(PROTECTED)[9:]]),
     ("laravel", "laravel_session", envelope(), [envelope(more=1), envelope(tag=None), envelope(more=[[1]]) + "=="]),
