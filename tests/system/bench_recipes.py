@@ -73,10 +73,10 @@ class RecipeApp(Process):
     metadata: ClassVar[dict[str, Any]] = {"token_endpoint_auth_method": "client_secret_basic"}
 
     def __init__(self, place: Place) -> None:
-        super().__init__(self.program(place), name="app", folder=place.folder, env=self.settings(place))
+        super().__init__(self.command_line(place), name="app", folder=place.folder, env=self.settings(place))
         self.url = f"http://127.0.0.1:{place.port}"
 
-    def program(self, place: Place) -> Sequence[str | Path]:
+    def command_line(self, place: Place) -> Sequence[str | Path]:
         """What is run."""
         raise NotImplementedError
 
@@ -93,7 +93,7 @@ class FlaskSigned(RecipeApp):
 
     recipe, cookie, forgets_nothing = "flask", "session", True
 
-    def program(self, place: Place) -> Sequence[str | Path]:
+    def command_line(self, place: Place) -> Sequence[str | Path]:
         return [sys.executable, HERE / "apps" / "flask_app.py", str(place.port)]
 
     def settings(self, place: Place) -> dict[str, str]:
@@ -121,7 +121,7 @@ class Django(RecipeApp):
     recipe, cookie, login, callback = "django", "sessionid", "/oidc/authenticate/", "/oidc/callback/"
     metadata: ClassVar[dict[str, Any]] = {"token_endpoint_auth_method": "client_secret_post"}
 
-    def program(self, place: Place) -> Sequence[str | Path]:
+    def command_line(self, place: Place) -> Sequence[str | Path]:
         return [sys.executable, HERE / "apps" / "django_app.py", str(place.port)]
 
     def settings(self, place: Place) -> dict[str, str]:
@@ -142,7 +142,7 @@ class Express(RecipeApp):
     recipe, cookie, callback = "express", "connect.sid", "/auth/callback"
     metadata: ClassVar[dict[str, Any]] = {"token_endpoint_auth_method": "client_secret_post"}
 
-    def program(self, place: Place) -> Sequence[str | Path]:
+    def command_line(self, place: Place) -> Sequence[str | Path]:
         return [program("node"), HERE / "apps" / "express" / "session_app.js", str(place.port)]
 
     def start(self) -> None:
@@ -165,7 +165,7 @@ class ExpressCookie(Express):
     recipe, cookie, callback = "express-openid-connect", "appSession", "/callback"
     forgets_nothing = True
 
-    def program(self, place: Place) -> Sequence[str | Path]:
+    def command_line(self, place: Place) -> Sequence[str | Path]:
         return [program("node"), HERE / "apps" / "express" / "cookie_app.js", str(place.port)]
 
     def settings(self, place: Place) -> dict[str, str]:
@@ -219,7 +219,7 @@ class Tomcat(RecipeApp):
         "/api/me;jsessionid={};a",
     )
 
-    def program(self, place: Place) -> Sequence[str | Path]:
+    def command_line(self, place: Place) -> Sequence[str | Path]:
         if not TOMCAT.exists():
             pytest.skip("tomcat10 is not installed")
         base = _tomcat_base(place.folder)
@@ -264,7 +264,7 @@ class Php(RecipeApp):
     targets = ("/api/me?PHPSESSID={}", "/api/me?a=b&PHPSESSID={}", "/api/me?%50HPSESSID={}")
     metadata: ClassVar[dict[str, Any]] = {"token_endpoint_auth_method": "client_secret_post"}
 
-    def program(self, place: Place) -> Sequence[str | Path]:
+    def command_line(self, place: Place) -> Sequence[str | Path]:
         sessions = place.folder / "php-sessions"
         sessions.mkdir()
         options = {
