@@ -44,6 +44,7 @@ ProfileName = Literal[
     "django",
     "rails",
     "express",
+    "express-openid-connect",
 ]
 _NAMES = {"type": "string", "enum": list(get_args(ProfileName))}
 Profiles = Annotated[

@@ -124,7 +124,7 @@ class Carriers:
                 return Reading(tuple(value for value, _ in values), len(values) > MAX_CANDIDATES)
             for value, form in values:
                 found.add_canonical(value, form)
-            if b"chunks" not in lines[0]:  # spelled so, where it is said how many there are
+            if not any(chunks.may_be_in(lines[0]) for chunks in self._chunks):
                 return found.reading()
         else:
             for line in lines:  # each by itself: joining lines makes no value that an app would accept and a line lacks

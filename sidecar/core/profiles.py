@@ -60,8 +60,9 @@ def _profile(
     anywhere: Iterable[str] = (),
     headers: Iterable[str] = (),
     others: tuple[Declared, ...] = (),
+    mark: str = "C",
 ) -> Profile:
-    """A profile whose names all share its steps, but for `others`."""
+    """A profile whose names all share its steps, but for `others`; `mark` is that of the `chunked`."""
     names = (
         (Place.COOKIE, cookies),
         (Place.COMPANION, companions),
@@ -72,8 +73,8 @@ def _profile(
         (Place.HEADER, headers),
     )
     declared = [Declared(place, name, steps) for place, some in names for name in some]
-    declared += [Declared(Place.COOKIE, name, steps, "C") for name in chunked]
-    return Profile((*declared, *others, *_prefixed((*declared, *others))), steps, "C" if chunked else "")
+    declared += [Declared(Place.COOKIE, name, steps, mark) for name in chunked]
+    return Profile((*declared, *others, *_prefixed((*declared, *others))), steps, mark if chunked else "")
 
 
 def _prefixed(declared: Iterable[Declared]) -> list[Declared]:
@@ -136,6 +137,8 @@ PROFILES: Final[Mapping[str, Profile]] = {
     "django": _profile("case", cookies=["sessionid"]),
     "rails": _profile(cookies=["_session_id"], companions=["remember_*_token"]),
     "express": _profile(cookies=["connect.sid", "sessionId"]),
+    # The session is the cookie: encrypted, and cut where it is long.
+    "express-openid-connect": _profile("jwe", chunked=["appSession"], mark="."),
 }
 
 
