@@ -28,6 +28,7 @@ RELOADED: Final = frozenset(
         ("providers", "algorithms"),
         ("providers", "client_secret"),
         ("providers", "logout_token"),
+        ("session", "profile"),
         ("session", "credentials"),
         ("session", "unbound"),
         ("session", "bind"),

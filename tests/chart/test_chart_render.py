@@ -113,6 +113,7 @@ config:
       client_secret: {file: /run/secrets/a/b}
       logout_token: {leeway: 1s}
   session:
+    profile: tomcat
     credentials: [{cookie: other}]
     unbound: deny
     bind: [{from: token, cookie: id_token}]
