@@ -45,9 +45,6 @@ class BindingStore(Protocol):
     async def put_binding(self, credential: bytes, session: BoundSession, ttl: int) -> None:
         """Bind for at least `ttl` seconds."""
 
-    async def delete_binding(self, credential: bytes) -> None:
-        """Forget a binding."""
-
 
 class _Known:
     __slots__ = ("checked", "session", "until")
@@ -138,12 +135,6 @@ class Directory:
         self._reads.pop(credential, None)  # a read that began before must not overwrite this
         self._remember(credential, session, self._clock())
         metrics.bindings.labels(binder).inc()
-
-    async def unbind(self, credential: bytes) -> None:
-        """Forget a credential: the app has deleted it."""
-        await self._store.delete_binding(credential)
-        self._reads.pop(credential, None)
-        self._forget(credential)
 
     def credentials_of(self, digest: bytes) -> Iterable[bytes]:
         """The credentials known here of a session (`own`) or of a subject (`sub`); a copy, safe to keep."""

@@ -70,18 +70,15 @@ class Bindings:
         self.go_on = asyncio.Event()
         self.go_on.set()
         self.waiting = 0
+        self.lost: set[bytes] = set()  # evicted, or flushed
 
     async def get_binding(self, credential: bytes) -> BoundSession | None:
         await self._trouble()
-        return await self._store.get_binding(credential)
+        return None if credential in self.lost else await self._store.get_binding(credential)
 
     async def put_binding(self, credential: bytes, session: BoundSession, ttl: int) -> None:
         await self._trouble()
         await self._store.put_binding(credential, session, ttl)
-
-    async def delete_binding(self, credential: bytes) -> None:
-        await self._trouble()
-        await self._store.delete_binding(credential)
 
     async def _trouble(self) -> None:
         self.waiting += 1
@@ -286,6 +283,12 @@ class Stage:
         digest = self.digester.credential(value.encode())
         await self.directory.bind(digest, self.digester.bound(to), binder="token_endpoint")
         return to
+
+    def lose(self, value: str) -> None:
+        """Nobody knows any more whose cookie JSESSIONID=value is: the store has evicted it, and so has this process."""
+        digest = self.digester.credential(value.encode())
+        self.bindings.lost.add(digest)
+        self.directory._forget(digest)
 
     async def logout(self, sid: str | None = "s-1", sub: str | None = None) -> None:
         """The provider ends a session now."""
