@@ -12,7 +12,7 @@ from sidecar.config.address import Address, TcpAddress, UnixAddress, is_loopback
 from sidecar.config.model import Config
 from sidecar.config.problem import Fault, Path
 from sidecar.config.provider_settings import ProviderSettings
-from sidecar.config.session_settings import Route, TokenEndpointBinder
+from sidecar.config.session_settings import Route, TokenBinder, TokenEndpointBinder
 from sidecar.config.store_settings import StoreSettings
 
 _STORE_URL: Path = ("store", "url")
@@ -29,6 +29,7 @@ def contradictions(config: Config) -> Iterator[Fault]:
         yield from _provider(provider, ("providers", index))
     yield from _public_url(config)
     yield from _session(config)
+    yield from _voucher(config)
     yield from _enforcement(config)
     yield from _store(config)
 
@@ -45,6 +46,9 @@ def warnings(config: Config) -> Iterator[Fault]:
     if config.limits.connections_per_peer > config.limits.connections:
         yield Fault(("limits", "connections_per_peer"), "connections_per_peer is never reached: connections is smaller")
     yield from _coverage_warnings(config)
+    yield from _unbound_warnings(config)
+    if config.enforcement.mode == "observe":
+        yield Fault(("enforcement", "mode"), "nothing is enforced: logouts are recorded, and no session is ended")
     if config.log.access_sample < 1 and not config.log.access:
         yield Fault(("log", "access_sample"), "access_sample is not used: log.access is off")
 
@@ -177,6 +181,26 @@ def _session(config: Config) -> Iterator[Fault]:
             yield from _outside_prefix(config, binder.callback, (*path, "callback"))
 
 
+def _voucher(config: Config) -> Iterator[Fault]:
+    session = config.session
+    at: Path = ("session", "voucher", "cookie")
+    name = session.voucher.cookie.lower()
+    if name.startswith(("__host-", "__secure-")):
+        yield Fault(at, "the prefix is put before the name by the sidecar", "the name alone")
+    credentials = enumerate(session.credentials)
+    taken: list[tuple[Path, str | None]] = [
+        (("session", "credentials", index), credential.cookie) for index, credential in credentials
+    ]
+    taken += [
+        (("session", "bind", index), binder.cookie)
+        for index, binder in enumerate(session.bind)
+        if isinstance(binder, TokenBinder)
+    ]
+    for path, cookie in taken:
+        if cookie is not None and cookie.lower() in (name, f"__host-{name}"):
+            yield Fault(at, "the name is that of a cookie of the app", "another name", also=path, involves=(at, path))
+
+
 def _repeated(entries: Sequence[Hashable], path: Path) -> Iterator[Fault]:
     for first, second in _duplicates(entries):
         yield Fault((*path, second), "the same entry twice", also=(*path, first))
@@ -205,6 +229,10 @@ def _enforcement(config: Config) -> Iterator[Fault]:
             stale: Path = (*path, "on_stale")
             what = "allow forwards unjudged, however old the replica is"
             yield Fault(stale, what, "on_stale only beside another action", involves=(stale, (*path, "action")))
+        if route.action == "allow" and route.unbound is not None:
+            unbound: Path = (*path, "unbound")
+            what = "allow forwards unjudged, known or not"
+            yield Fault(unbound, what, "unbound only beside another action", involves=(unbound, (*path, "action")))
         if route.action != "redirect" and route.login_url is not None:
             yield Fault((*path, "login_url"), f"{route.action} never redirects", "login_url only beside redirect")
         yield from _outside_prefix(config, route.path, (*path, "path"))
@@ -326,6 +354,26 @@ def _worker_warnings(config: Config) -> Iterator[Fault]:
     if config.workers > 1 and config.store.grace < _CONTROL_RESTART_S:
         what = "workers refuse bound sessions while the control process is restarted: grace is too short for it"
         yield Fault(("store", "grace"), what, f"{_CONTROL_RESTART_S:g}s or more", also=("workers",))
+
+
+def _unbound_warnings(config: Config) -> Iterator[Fault]:
+    session = config.session
+    choices: list[tuple[Path, str | None]] = [(("session", "unbound"), session.unbound)]
+    choices += [
+        (("enforcement", "routes", index, "unbound"), route.unbound)
+        for index, route in enumerate(config.enforcement.routes)
+    ]
+    path = next((path for path, choice in choices if choice == "deny"), None)
+    if path is None:
+        return
+    url: Path = ("public_url",)
+    host = urlsplit(config.public_url or "").hostname or ""
+    if not (config.public_url or "").startswith("https://") and not is_loopback(host):
+        what = "without https in public_url the voucher cookie has no __Host- prefix: another host can plant one"
+        yield Fault(path, what, "public_url: https://...", also=url, involves=(path, url))
+    if session.credentials and not any(credential.cookie for credential in session.credentials):
+        what = "no credential is a cookie: what the app gives out before a login is refused, and nobody can log in"
+        yield Fault(path, what, "unbound: allow for the paths of the login")
 
 
 def _coverage_warnings(config: Config) -> Iterator[Fault]:

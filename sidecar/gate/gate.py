@@ -18,7 +18,7 @@ from sidecar.core.identity import BoundSession
 from sidecar.core.paths import Place, is_too_odd, matches, path_of, place
 from sidecar.core.revocation import Revocation
 from sidecar.core.routes import Routes, Rule
-from sidecar.core.verdict import ANONYMOUS, Deny, Identity
+from sidecar.core.verdict import ANONYMOUS, Deny, Identity, Reason
 from sidecar.gate.callbacks import CallbackRefused, Callbacks
 from sidecar.gate.condemn import Condemner
 from sidecar.gate.counts import Counts
@@ -67,6 +67,7 @@ class Gate:
         self._control_prefix = control_prefix
         self._is_well = verdicts.is_well  # one look-up less for every request
         self._ordinary: set[bytes] = set()  # paths to which nothing but the default rule applies
+        counts.watch(routes.rules)
         self._epoch = 0  # how many revocations have changed the replica
 
     # -- requests ------------------------------------------------------------------------------------------------
@@ -92,7 +93,7 @@ class Gate:
                 self._note_ordinary(path)
         known = self._identifier.only_session(request, now)
         if known is not None and self._is_well(known[0], known[1], now):
-            self._counts.allowed_bound += 1
+            rule.traffic.bound[known[1].binder] += 1
             judgement = Judgement(_PERMIT, rule)
             judgement.epoch, judgement.session, judgement.known = self._epoch, known[1], known
             if is_logout:
@@ -101,7 +102,7 @@ class Gate:
         identity = self._identifier.now(request, now)
         if identity is None:
             return self._judge_slowly(request, rule)
-        return self._conclude(request, identity, rule, now)
+        return self._conclude(request, identity, rule, now, is_recalled=True)
 
     def _control(self, where: Place, rule: Rule) -> Judgement:
         if where is Place.LOOK_ALIKE:
@@ -120,9 +121,9 @@ class Gate:
         try:
             login = await self._callbacks.begin(request.target, has_body=request.has_body)
         except CallbackRefused as refused:
-            return self._denials.refused(400, refused.reason, rule)
+            return await self._refused_callback(request, rule, 400, refused.reason)
         except LoginRefused as refused:
-            return self._denials.refused(503, refused.reason, rule)
+            return await self._refused_callback(request, rule, 503, refused.reason)
         try:
             if rule.action is None:
                 judgement = Judgement(_PERMIT, rule)
@@ -137,18 +138,37 @@ class Gate:
             login.end()
         return judgement
 
+    async def _refused_callback(self, request: RequestHead, rule: Rule, status: int, reason: str) -> Judgement:
+        """A login that cannot be learned; where the operator only observes, it goes on unlearned."""
+        if not self._denials.observes:
+            return self._denials.refused(status, reason, rule)
+        self._counts.observed(reason, rule)
+        return Judgement(_PERMIT, rule) if rule.action is None else await self._judge_slowly(request, rule)
+
     def _conclude(
-        self, request: RequestHead, identity: Identity, rule: Rule, now: float, *, is_second_look: bool = False
+        self,
+        request: RequestHead,
+        identity: Identity,
+        rule: Rule,
+        now: float,
+        *,
+        is_recalled: bool = False,
+        is_second_look: bool = False,
     ) -> Judgement | Coroutine[Any, Any, Judgement]:
+        """`is_recalled`: the identity comes from memory. `is_second_look`: all of it has just been asked for."""
         verdict = rules.ALLOW if identity is ANONYMOUS else self._verdicts.decide(identity, rule, now)
+        denial = verdict if isinstance(verdict, Deny) else Deny(verdict.would_deny) if verdict.would_deny else None
+        # What is in memory may be older than a login elsewhere: never deny on it without asking again.
+        is_memory = identity.bound or (is_recalled and identity.unbound)
+        if denial is not None and is_memory and not denial.is_temporary and not is_second_look:
+            return self._look_again(request, rule)
         if isinstance(verdict, Deny):
-            # A binding in memory may be older than a later login elsewhere: never deny on it without asking again.
-            if identity.bound and not verdict.is_temporary and not is_second_look:
-                return self._look_again(request, rule)
             return self._denied(request, identity, verdict, rule)
-        self._counts.allowed(identity, verdict)
+        self._counts.allowed(identity, verdict, rule)
         judgement = self._judgement(path_of(request.target), rule, identity.first_session())
         judgement.identity = identity
+        if denial is not None:
+            self._denials.passes(judgement, denial)
         return judgement
 
     def _denied(self, request: RequestHead, identity: Identity, denial: Deny, rule: Rule) -> Judgement:
@@ -224,8 +244,9 @@ class Gate:
         self._identifier.forget()
 
     def is_revoked(self, judgement: Judgement) -> bool:
-        """Whether the session of a stream that flows is over."""
-        return self._verdicts.is_dead(judgement.identity) or self._verdicts.is_over(judgement.session)
+        """Whether the session of a stream that flows is over, so that it has to be cut."""
+        is_over = self._verdicts.is_dead(judgement.identity) or self._verdicts.is_over(judgement.session)
+        return is_over and not self._denials.passes(judgement, Deny(Reason.REVOKED), is_late=True)
 
     def digests_of(self, judgement: Judgement) -> tuple[bytes, ...]:
         """What a revocation may name to mean this request."""

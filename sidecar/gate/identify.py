@@ -8,15 +8,16 @@ what travels with a verified token for the first time, because dropping the toke
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sidecar.bindings.carrier import AmbiguousToken, assemble, from_header
 from sidecar.bindings.directory import UNKNOWN, Directory
 from sidecar.bindings.token import NEEDS_KEYS, UNDECIDED, BadToken, TokenBinder
 from sidecar.core.credentials import MAX_CANDIDATES, MAX_PAIRS, NOTHING, Carriers, Reading, merged, pairs
-from sidecar.core.identity import BoundSession, Digester, Session
+from sidecar.core.identity import BINDERS, BoundSession, Digester, Session
 from sidecar.core.verdict import ANONYMOUS, Identity
 from sidecar.field_names import fold
+from sidecar.gate.vouchers import Vouchers
 from sidecar.http1.fields import parse_line
 from sidecar.http1.request import RequestHead
 from sidecar.stores.interface import StoreError
@@ -24,6 +25,7 @@ from sidecar.stores.interface import StoreError
 _CACHED_LINES = 8192
 _CACHED_LINE_BYTES = 4096  # of a Cookie line worth remembering: 32 MiB at the most
 _MAX_SPELLINGS = 4 * MAX_PAIRS  # of cookies, each in as many readings at the most; what is more only costs time
+_BY_TOKEN = BINDERS.index("token")
 _FRESH_ENOUGH_S = 1.0  # how old a binding may be that a denial rests on
 
 
@@ -60,14 +62,16 @@ class Identifier:
         directory: Directory,
         digester: Digester,
         cutoff: Callable[[bytes], int | None],
+        vouchers: Vouchers | None = None,
     ) -> None:
         """`cutoff` is the replica's look-up of a digest: when it was revoked."""
         self._cutoff = cutoff
+        self._vouchers = vouchers
         self._carriers = carriers
         self._tokens = tokens
         self._directory = directory
         self._digester = digester
-        self._bound = functools.lru_cache(16_384)(digester.bound)
+        self._bound = functools.lru_cache(16_384)(lambda session: replace(digester.bound(session), binder=_BY_TOKEN))
         self._lines: dict[bytes, Presented] = {}
         self._mark = object()  # of what was made with the present key; heads are remembered longer than that
         self.token_headers = frozenset(fold(token.header) for token in tokens if token.header)
@@ -90,9 +94,11 @@ class Identifier:
                 return Identity(has_bad_token=True)
             if isinstance(read, Session):
                 sessions.append(self._bound(read))
-        return self._bound_now(sessions, presented, now)
+        return self._bound_now(request, sessions, presented, now)
 
-    def _bound_now(self, sessions: list[BoundSession], presented: Presented, now: float) -> Identity | None:
+    def _bound_now(
+        self, request: RequestHead, sessions: list[BoundSession], presented: Presented, now: float
+    ) -> Identity | None:
         bound: list[tuple[bytes, BoundSession]] = []
         unbound: list[bytes] = []
         for credential in presented.credentials:
@@ -106,7 +112,7 @@ class Identifier:
                 bound.append((named, known))
         if sessions and (unbound or _outdated(sessions, bound)):
             return None  # something to write down
-        return _identity(sessions, bound, unbound)
+        return _identity(sessions, bound, unbound, self._vouched_since(request, unbound, presented))
 
     def only_session(self, request: RequestHead, now: float) -> tuple[bytes, BoundSession] | None:
         """The one credential of a request and its session, where memory knows both and there is nothing else."""
@@ -145,7 +151,7 @@ class Identifier:
             bound, unbound = await self._bind_companions(sessions, bound, unbound, presented)
         except StoreError:
             return Identity(tuple(sessions), unbound=presented.credentials, is_store_silent=True)
-        return _identity(sessions, bound, unbound)
+        return _identity(sessions, bound, unbound, self._vouched_since(request, unbound, presented))
 
     def presented(self, request: RequestHead) -> Presented:
         """The candidates of a request, as digests, and its tokens."""
@@ -258,6 +264,12 @@ class Identifier:
         others = presented.others.get(credential)
         return max((credential, *others), key=lambda digest: self._cutoff(digest) or 0) if others else credential
 
+    def _vouched_since(self, request: RequestHead, unbound: Sequence[bytes], presented: Presented) -> int | None:
+        if self._vouchers is None or not unbound:
+            return None
+        own = (_own_digest(named, presented) for named in unbound)
+        return self._vouchers.since(request, ((digest, *presented.others.get(digest, ())) for digest in own))
+
     # -- asking --------------------------------------------------------------------------------------------------
 
     async def _find(
@@ -305,10 +317,15 @@ class Identifier:
         return updated, dead
 
 
-def _identity(sessions: list[BoundSession], bound: list[tuple[bytes, BoundSession]], unbound: list[bytes]) -> Identity:
+def _identity(
+    sessions: list[BoundSession],
+    bound: list[tuple[bytes, BoundSession]],
+    unbound: list[bytes],
+    vouched_since: int | None,
+) -> Identity:
     if not sessions and not bound and not unbound:
         return ANONYMOUS
-    return Identity(tuple(sessions), tuple(bound), tuple(unbound))
+    return Identity(tuple(sessions), tuple(bound), tuple(unbound), vouched_since=vouched_since)
 
 
 def _outdated(sessions: list[BoundSession], bound: list[tuple[bytes, BoundSession]]) -> bool:

@@ -91,6 +91,10 @@ class Teacher:
         own = {cookie.name for cookie in _cookies_set(lines)}
         return [*lines, *(b"Set-Cookie: " + line for line in expired if line.partition(b"=")[0] not in own)]
 
+    def gives_out(self, lines: Iterable[bytes]) -> list[SetCookie]:
+        """The session cookies that the response sets, without tokens: those speak for themselves."""
+        return [cookie for cookie in self._declared(lines) if not self._identifier.is_token_cookie(cookie.name)]
+
     def sets_session(self, lines: Iterable[bytes]) -> bool:
         """Whether the response sets a session cookie."""
         return bool(self._declared(lines))

@@ -1,5 +1,6 @@
 """The verdict as of now: the rules of `core/verdict`, fed with the replica, its age and the clock."""
 
+import itertools
 from dataclasses import replace
 
 from sidecar import clock
@@ -18,14 +19,20 @@ class Verdicts:
         self._replica = replica
         self._freshness = freshness
         self._policy = policy
-        self._fail_open, self._fail_closed = (replace(policy, fail_open=choice) for choice in (True, False))
+        # What a rule says differently, by what it can say.
+        self._policies = {
+            (fail_open, deny_unbound): replace(
+                policy,
+                fail_open=policy.fail_open if fail_open is None else fail_open,
+                deny_unbound=policy.deny_unbound if deny_unbound is None else deny_unbound,
+            )
+            for fail_open, deny_unbound in itertools.product((None, True, False), repeat=2)
+        }
         self.tick()
 
     def decide(self, identity: Identity, rule: Rule, now: float) -> Allow | Deny:
         """The whole table. `now` is boot time."""
-        state, policy = self._freshness.state(now), self._policy
-        if rule.fail_open is not None:
-            policy = self._fail_open if rule.fail_open else self._fail_closed
+        state, policy = self._freshness.state(now), self._policies[rule.fail_open, rule.deny_unbound]
         return rules.decide(identity, self._replica.cutoff, state, policy, clock.early() * 1000)
 
     def is_well(self, credential: bytes, session: BoundSession, now: float) -> bool:

@@ -19,7 +19,8 @@ logger = logging.getLogger(__name__)
 _REVOCATION = struct.Struct(">BBB16sQI")
 _BINDING = struct.Struct(">BB16s16sqq")
 _VERSION = 1
-_HAS_SUB = 1
+_HAS_SUB = 1  # of the flags; the upper half of them is the binder, which the first releases wrote as zero
+_BINDER_SHIFT = 4
 _NO_SUB = bytes(16)
 _EXPIRES_MAX = 0xFFFF_FFFF  # the year 2106
 
@@ -44,7 +45,7 @@ def unpack_revocation(entry: bytes) -> tuple[Revocation, int]:
 
 def pack_binding(session: BoundSession) -> bytes:
     """The value kept under a credential digest."""
-    flags = 0 if session.sub is None else _HAS_SUB
+    flags = session.binder << _BINDER_SHIFT | (0 if session.sub is None else _HAS_SUB)
     return _BINDING.pack(_VERSION, flags, session.own, session.sub or _NO_SUB, session.login_time, session.sid_time)
 
 
@@ -59,7 +60,8 @@ def unpack_binding(value: bytes) -> BoundSession:
         raise _unreadable() from None
     if version != _VERSION:
         raise _unreadable()
-    return BoundSession(own, sub if flags & _HAS_SUB else None, login_time, sid_time)
+    has_sub, binder = flags & _HAS_SUB, flags >> _BINDER_SHIFT
+    return BoundSession(own, sub if has_sub else None, login_time, sid_time, binder=binder)
 
 
 def _unreadable() -> StoreError:

@@ -11,6 +11,7 @@ import socket
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ from sidecar.gate.learn import Teacher
 from sidecar.gate.live import LiveStreams
 from sidecar.gate.second_look import SecondLook
 from sidecar.gate.verdicts import Verdicts
+from sidecar.gate.vouchers import Vouchers
+from sidecar.gate.vouching import VouchingGate
 from sidecar.http1.forwarded import peer_of
 from sidecar.proxy.downstream import listener
 from sidecar.proxy.limits import Limits
@@ -53,6 +56,7 @@ from sidecar.stores.publish import Publisher
 
 ISSUER, CLIENT = "https://idp.example", "legacy"
 MAX_AGE_S = 3600
+VOUCHER = "voucher"
 CALLBACK, LOGOUT = "/oidc/callback", "/logout"
 
 
@@ -101,6 +105,10 @@ class Stage:
         path_parameters: Iterable[str],
         tokens: Sequence[TokenCarrier],
         deny_unbound: bool,
+        vouches: bool,
+        is_https: bool,
+        voucher_age: float,
+        observes: bool,
         fail_open: bool,
         grace: float,
         trusted: Iterable[str],
@@ -115,6 +123,18 @@ class Stage:
         self.bindings = Bindings(self.store)
         self.directory = Directory(self.bindings, ttl_s=2 * MAX_AGE_S, clock=clock.boot)
         self.logins = Logins(clock=clock.boot, wait_s=1.0)
+        self.later = 0.0  # s by which the clock of the vouchers is ahead
+        vouchers = (
+            Vouchers(
+                name=VOUCHER,
+                is_https=is_https,
+                max_age_s=voucher_age,
+                digester=self.digester,
+                wall=self._wall,
+            )
+            if vouches
+            else None
+        )
         carriers = Carriers(cookies=["JSESSIONID"], path_parameters=path_parameters)
         token_cookies = [token.cookie for token in tokens if token.cookie]
         self.identifier = Identifier(
@@ -123,17 +143,25 @@ class Stage:
             directory=self.directory,
             digester=self.digester,
             cutoff=self.replica.cutoff,
+            vouchers=vouchers,
         )
-        enforcement = Enforcement(carriers=carriers, identifier=self.identifier, token_cookies=token_cookies)
+        enforcement = Enforcement(
+            carriers=carriers, identifier=self.identifier, token_cookies=token_cookies, vouchers=vouchers
+        )
         teacher = Teacher(identifier=self.identifier, enforcement=enforcement, directory=self.directory)
         self.publisher = Publisher(store=self.store, replica=self.replica, on_revocation=self._revoked)
-        policy = Policy(deny_unbound=deny_unbound, fail_open=fail_open, max_age_ms=MAX_AGE_S * 1000)
+        policy = Policy(deny_unbound=deny_unbound, fail_open=fail_open, max_age_ms=MAX_AGE_S * 1000, observes=observes)
         verdicts = Verdicts(replica=self.replica, freshness=self.freshness, policy=policy)
         self.condemner = Condemner(
-            replica=self.replica, directory=self.directory, publish=self.publisher.publish, max_age_s=MAX_AGE_S
+            replica=self.replica,
+            directory=self.directory,
+            publish=self.publisher.publish,
+            max_age_s=MAX_AGE_S,
+            observes=observes,
         )
-        denials = Denials(enforcement=enforcement, condemner=self.condemner, counts=self.counts)
-        self.gate = Gate(
+        denials = Denials(enforcement=enforcement, condemner=self.condemner, counts=self.counts, observes=observes)
+        build = Gate if vouchers is None else partial(VouchingGate, vouchers=vouchers)
+        self.gate = build(
             identifier=self.identifier,
             callbacks=Callbacks(patterns=[compile_pattern(CALLBACK)], logins=self.logins),
             verdicts=verdicts,
@@ -144,6 +172,7 @@ class Stage:
                 teacher=teacher,
                 denials=denials,
                 condemner=self.condemner,
+                vouchers=vouchers,
             ),
             condemner=self.condemner,
             live=self.live,
@@ -212,6 +241,9 @@ class Stage:
         await self.store.aclose()
         for fault in self.faults:
             raise AssertionError(fault) from fault.get("exception")
+
+    def _wall(self) -> float:
+        return clock.wall() + self.later
 
     def _revoked(self, revocation: Revocation) -> None:
         self.gate.revoked(revocation)
@@ -350,6 +382,10 @@ async def stage(
     path_parameters: Iterable[str] = (),
     tokens: Sequence[TokenCarrier] = (),
     deny_unbound: bool = False,
+    vouches: bool | None = None,
+    is_https: bool = True,
+    voucher_age: float = 3600.0,
+    observes: bool = False,
     fail_open: bool = False,
     grace: float = 60.0,
     trusted: Iterable[str] = (),
@@ -357,7 +393,9 @@ async def stage(
     sends: int = 0,
     **plane: Any,
 ) -> AsyncIterator[Stage]:
-    """A data plane, open. `limits`, `pool` and `plane` name what differs; `sends`: small send buffers to clients."""
+    """A data plane, open. `vouches`: whether unknown credentials are denied on some path; as `deny_unbound` by default.
+
+    `limits`, `pool` and `plane` name what differs; `sends`: small send buffers to clients."""
     with tempfile.TemporaryDirectory() as folder:
         opened = Stage(
             limits=Limits(**limits or {}),
@@ -367,6 +405,10 @@ async def stage(
             path_parameters=path_parameters,
             tokens=tokens,
             deny_unbound=deny_unbound,
+            vouches=deny_unbound if vouches is None else vouches,
+            is_https=is_https,
+            voucher_age=voucher_age,
+            observes=observes,
             fail_open=fail_open,
             grace=grace,
             trusted=trusted,
