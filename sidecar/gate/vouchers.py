@@ -82,8 +82,9 @@ class Vouchers:
             elif rest := self._rest(value, found):
                 lines.append(line[: len(b"cookie")] + b": " + rest)
                 cookies.append(rest)
-        request.lines, request.cookies, request.aside = lines, tuple(cookies), tuple(found)
-        request.block = None  # it is not that block any more
+        if found:
+            request.lines, request.cookies, request.aside = lines, tuple(cookies), tuple(found)
+            request.block = None  # it is not that block any more
 
     def _rest(self, line: bytes, found: list[bytes]) -> bytes:
         """A Cookie line without vouchers, the others as they were; what stood apart still does."""
