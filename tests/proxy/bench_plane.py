@@ -75,6 +75,7 @@ class Bindings:
         self.go_on.set()
         self.waiting = 0
         self.lost: set[bytes] = set()  # evicted, or flushed
+        self.written: list[bytes] = []
 
     async def get_binding(self, credential: bytes) -> BoundSession | None:
         await self._trouble()
@@ -82,6 +83,7 @@ class Bindings:
 
     async def put_binding(self, credential: bytes, session: BoundSession, ttl: int) -> None:
         await self._trouble()
+        self.written.append(credential)
         await self._store.put_binding(credential, session, ttl)
 
     async def _trouble(self) -> None:
