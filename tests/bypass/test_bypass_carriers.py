@@ -209,9 +209,9 @@ async def test_a_session_whose_token_changes_its_number_of_chunks_is_still_that_
     """The cookie beside it is new at the same time, and has to inherit from the new token."""
     before, after = chunks
     stage = await open_stage(tokens=[carrier(cookie=b"id_token")])
-    request = ask("GET / HTTP/1.1", f"Cookie: {'; '.join(cut(token('s-1', 'alice', 60), before))}; JSESSIONID=old")
+    request = ask("GET / HTTP/1.1", f"Cookie: {'; '.join(cut(token('s-1', 'alice', -60), before))}; JSESSIONID=old")
     client, app = await stage.asks(request)
-    given = [f"Set-Cookie: {pair}" for pair in (*cut(token("s-1", "alice", 10), after), "JSESSIONID=new")]
+    given = [f"Set-Cookie: {pair}" for pair in (*cut(token("s-1", "alice", -10), after), "JSESSIONID=new")]
     gone = [f"Set-Cookie: id_token.{number}=; Max-Age=0" for number in range(after, before)]
     await app.send(ok(b"", *given, *gone))
     assert (await client.answer()).status == 200
