@@ -70,7 +70,7 @@ class Counts(Collector):
         known = GaugeMetricFamily(
             f"{PREFIX}_bindings_known", "Credentials in memory whose session is known.", labels=("binder",)
         )
-        for binder, number in zip(BINDERS, self.bindings(), strict=False):
+        for binder, number in _by_binder(self.bindings()).items():
             known.add_metric((binder,), number)
         yield known
 
@@ -80,9 +80,8 @@ class Counts(Collector):
         for rule in self._rules:
             counts[rule.name, "anonymous", NO_BINDER] += rule.traffic.anonymous
             counts[rule.name, "unbound", NO_BINDER] += rule.traffic.unbound
-            for binder, number in zip(BINDERS, rule.traffic.bound, strict=False):
-                if number:
-                    counts[rule.name, "bound", binder] += number
+            for binder, number in _by_binder(rule.traffic.bound).items():
+                counts[rule.name, "bound", binder] += number
         return counts
 
     def _would_deny(self) -> Counter[tuple[str, ...]]:
@@ -101,6 +100,14 @@ def _count(identity: Identity, rule: Rule) -> None:
         rule.traffic.anonymous += 1
     else:
         rule.traffic.unbound += 1
+
+
+def _by_binder(numbers: Sequence[int]) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for place, number in enumerate(numbers):
+        if number:
+            counts[BINDERS[place] if place < len(BINDERS) else BINDERS[0]] += number  # of a later release
+    return counts
 
 
 def _labelled(counts: Counter[str]) -> dict[tuple[str, ...], int]:

@@ -7,7 +7,7 @@ import pytest
 from sidecar import metrics
 from sidecar.bindings import directory as module
 from sidecar.bindings.directory import UNKNOWN, Directory
-from sidecar.core.identity import BoundSession, Digester, Session
+from sidecar.core.identity import BINDERS, BoundSession, Digester, Session
 from sidecar.stores.interface import StoreError
 
 TTL_S = 3600
@@ -114,6 +114,18 @@ async def test_bindings_are_counted_by_binder(directory: Directory) -> None:
     before = bound()
     await directory.bind(COOKIE, ALICE, binder="token_endpoint")
     assert bound() == before + 1
+
+
+async def test_what_is_known_is_counted_by_the_binder_that_found_it_out(store: MemoryStore, clock: Clock) -> None:
+    directory = Directory(store, ttl_s=TTL_S, clock=clock, capacity=3)
+    await directory.bind(COOKIE, ALICE, binder="token_endpoint")
+    found = directory.cached(COOKIE)
+    assert isinstance(found, BoundSession)
+    for number in range(5):  # the app changes its cookie: the binder stays, and what is forgotten counts no more
+        await directory.bind(digester.credential(b"%d" % number), found, binder="rotation")
+    counted = dict(zip(BINDERS, directory.count_by_binder(), strict=False))
+    assert counted == dict.fromkeys(BINDERS, 0) | {"token_endpoint": 3}
+    assert sum(directory.count_by_binder()) == 3
 
 
 async def test_a_hit_is_read_once_and_remembered(directory: Directory, store: MemoryStore) -> None:

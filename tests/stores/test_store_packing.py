@@ -1,6 +1,7 @@
 """The stored bytes: fixed for ever, read back exactly, and never a traceback for anything else."""
 
 import contextlib
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -35,6 +36,12 @@ def test_a_binding_comes_back_as_it_was(session):
     assert unpack_binding(pack_binding(session)) == session
 
 
+@given(SESSIONS, st.integers(0, 15))
+def test_a_binding_says_who_found_it_out(session, binder):
+    assert unpack_binding(pack_binding(replace(session, binder=binder))).binder == binder
+    assert unpack_binding(pack_binding(replace(session, binder=binder))) == session
+
+
 @given(st.binary(max_size=60) | REVOCATIONS.map(lambda each: pack_revocation(each, 0)), st.data())
 def test_any_other_bytes_are_an_error_of_the_store_and_nothing_else(raw, data):
     position = data.draw(st.integers(0, max(len(raw) - 1, 0)))
@@ -50,6 +57,7 @@ def test_the_format_is_what_it_was():
     session = BoundSession(b"o" * 16, None, 1, -1)
 
     assert pack_revocation(revocation, 9).hex() == "010209" + bytes(range(16)).hex() + "0102030405060708" + "11223344"
+    assert pack_binding(replace(session, binder=2)).hex()[:4] == "0120"  # earlier releases pass over the binder
     assert pack_binding(session).hex() == "0100" + b"o".hex() * 16 + "00" * 16 + "00" * 7 + "01" + "ff" * 8
 
 
