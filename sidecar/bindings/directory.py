@@ -148,8 +148,11 @@ class Directory:
         return self._by_session.members(digest)
 
     def bindings_of(self, digest: bytes) -> Iterable[tuple[bytes, BoundSession]]:
-        """The same with their sessions, however long ago the store was asked: a revocation must not miss idle ones."""
-        return tuple((credential, self._known[credential].session) for credential in self.credentials_of(digest))
+        """The same with their sessions, read one by one: use it up at once.
+
+        However long ago the store was asked: a revocation must not miss idle ones.
+        """
+        return ((credential, self._known[credential].session) for credential in self.credentials_of(digest))
 
     def count_by_binder(self) -> Sequence[int]:
         """How many credentials are known here, by the binder's place in `BINDERS`."""

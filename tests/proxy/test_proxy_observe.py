@@ -99,6 +99,16 @@ async def test_a_logout_is_recorded_and_what_it_meets_stays_marked(stage: Stage)
     assert would_deny(stage) == {("default", "revoked"): 1}
 
 
+async def test_a_session_that_is_met_after_its_logout_is_marked_as_well(stage: Stage):
+    """Its binding was not in memory when the logout came, and may be lost before anything is enforced."""
+    credential = stage.digester.credential(b"dead")
+    await stage.store.put_binding(credential, stage.digester.bound(session()), 3600)
+    await stage.logout()
+    assert stage.replica.cutoff(credential) is None
+    await passes(stage, revoked_cookie(), ok(), seen("GET / HTTP/1.1", "Cookie: JSESSIONID=dead"))
+    await until(lambda: stage.replica.cutoff(credential))
+
+
 async def test_nothing_but_a_logout_leaves_a_mark(stage: Stage):
     """A login that is too old now is not, with another `session.max_age`."""
     await stage.bind("old", session(age=5 * 3600))

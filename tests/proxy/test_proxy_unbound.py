@@ -300,6 +300,14 @@ async def test_a_route_may_allow_what_others_deny(open_stage: Open):
     await refusal(stage, "Cookie: JSESSIONID=V")
 
 
+async def test_a_visit_may_begin_on_an_allowed_route(open_stage: Open):
+    stage = await open_stage(deny_unbound=True, routes=[Route(compile_pattern("/static/*"), Rule(None))])
+    answer, _, app = await exchange(stage, ask("GET /static/x HTTP/1.1"), ok(b"", GIVEN))
+    mine = voucher(answer)
+    answer, _, _ = await exchange(stage, ask("GET / HTTP/1.1", f"Cookie: JSESSIONID=V; {mine}"), ok(), app)
+    assert answer.status == 200
+
+
 async def test_what_was_never_vouched_for_cannot_be_exchanged_for_what_is(open_stage: Open):
     """The app may have put a session without a login that we know into the new cookie."""
     routes = [route("/shop/*", deny_unbound=False), Route(compile_pattern("/static/*"), Rule(None))]
