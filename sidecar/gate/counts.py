@@ -63,7 +63,7 @@ class Counts(Collector):
         yield _family("auth_decisions", "Verdicts, by decision.", ("decision",), _labelled(decisions))
         text = "Judged requests, by what was known of them."
         yield _family("requests_by_coverage", text, ("coverage",), _labelled(coverage))
-        text = "The same, by the route that they fell under and by how their session was learned."
+        text = "Judged requests, by the route that they fell under and by how their session was learned."
         yield _family("route_requests", text, ("route", "coverage", "binder"), self._traffic())
         text = "Requests and answers that would have been denied, had anything been enforced."
         yield _family("would_deny", text, ("route", "reason"), self._would_deny())

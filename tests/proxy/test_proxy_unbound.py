@@ -78,6 +78,22 @@ async def test_without_https_the_voucher_is_a_plain_cookie(open_stage: Open):
     assert line.endswith(b"; HttpOnly")
 
 
+async def test_every_replica_knows_the_vouchers_of_the_others(stage: Stage, open_stage: Open):
+    other = await open_stage(deny_unbound=True)
+    mine, _ = await visit(stage)
+    answer, _, _ = await exchange(other, ask("GET / HTTP/1.1", f"Cookie: JSESSIONID=V; {mine}"), ok())
+    assert answer.status == 200
+
+
+async def test_two_cookies_that_come_one_after_the_other_are_in_one_voucher(stage: Stage):
+    mine, app = await visit(stage)
+    request = ask("GET / HTTP/1.1", f"Cookie: JSESSIONID=V; {mine}")
+    answer, _, _ = await exchange(stage, request, ok(b"", "Set-Cookie: JSESSIONID=W; Path=/app"), app)
+    both = f"Cookie: JSESSIONID=W; JSESSIONID=V; {voucher(answer)}"
+    answer, _, _ = await exchange(stage, ask("GET /app HTTP/1.1", both), ok(), app)
+    assert answer.status == 200
+
+
 async def test_a_partitioned_cookie_gets_a_partitioned_voucher(stage: Stage):
     answer, _, _ = await exchange(stage, ask(), ok(b"", GIVEN + "; Secure; SameSite=None; Partitioned"))
     assert vouchers(answer)[0].endswith("; Partitioned")
