@@ -42,7 +42,13 @@ revocations_applied = Counter(
     namespace=PREFIX,
     registry=registry,
 )
-streams_cut = Counter("streams_cut", "Open streams that a revocation closed.", namespace=PREFIX, registry=registry)
+streams_cut = Counter(
+    "streams_cut",
+    "Open streams that were closed because their session is revoked, or because nobody can know whether it is.",
+    ("reason",),
+    namespace=PREFIX,
+    registry=registry,
+)
 
 enforcing = Gauge(
     "enforcing", "1 while denials are enforced, 0 while they are only observed.", namespace=PREFIX, registry=registry

@@ -28,7 +28,7 @@ _WOULD_DENY: Final = f"{PREFIX}_would_deny"  # by route, reason
 _KNOWN: Final = f"{PREFIX}_bindings_known"  # by binder
 
 
-def announce(config: Config) -> None:
+def say_whether_enforcing(config: Config) -> None:
     """The gauge, and a warning that nobody can overlook."""
     metrics.enforcing.set(config.enforcement.mode == "enforce")
     if config.enforcement.mode == "observe":

@@ -68,7 +68,8 @@ class Gate:
         self._is_well = verdicts.is_well  # one look-up less for every request
         self._ordinary: set[bytes] = set()  # paths to which nothing but the default rule applies
         counts.watch(routes.rules)
-        self._epoch = 0  # how many revocations have changed the replica
+        self._epoch = 0  # how often something has changed that an earlier verdict did not know
+        self.is_blind = False  # as of the last tick
 
     # -- requests ------------------------------------------------------------------------------------------------
 
@@ -235,18 +236,27 @@ class Gate:
         self._live.revoked(revocation)
         self._condemner.revoked(revocation)
 
-    def tick(self) -> None:
+    def tick(self, now: float) -> None:
         """Called a few times a second."""
         self._verdicts.tick()
+        was_blind, self.is_blind = self.is_blind, self._verdicts.is_blind(now)
+        if self.is_blind and not was_blind:
+            self._epoch += 1  # what was allowed before is looked at again when its answer comes
 
     def key_changed(self) -> None:
         """The key of the digests has become known; what was made before is worth nothing."""
         self._identifier.forget()
 
-    def is_revoked(self, judgement: Judgement) -> bool:
-        """Whether the session of a stream that flows is over, so that it has to be cut."""
-        is_over = self._verdicts.is_dead(judgement.identity) or self._verdicts.is_over(judgement.session)
-        return is_over and not self._denials.passes(judgement, Deny(Reason.REVOKED), is_late=True)
+    def must_end(self, judgement: Judgement) -> Reason | None:
+        """Why a stream must flow no further: its session is over, or nobody can know any more whether it is."""
+        identity, session = judgement.identity, judgement.session
+        if self._verdicts.is_dead(identity) or self._verdicts.is_over(session):
+            reason = Reason.REVOKED
+        elif self._verdicts.is_in_doubt(identity, session, judgement.rule, clock.boot()):
+            reason = Reason.STALE
+        else:
+            return None
+        return None if self._denials.passes(judgement, Deny(reason), is_late=True) else reason
 
     def digests_of(self, judgement: Judgement) -> tuple[bytes, ...]:
         """What a revocation may name to mean this request."""

@@ -105,6 +105,9 @@ class SecondLook:
             if judgement.is_logout_path:
                 return Review(lines=self._teacher.without_cookies(response.lines))
             return self._denials.late(request, judgement, revoked)
+        is_in_doubt = self._verdicts.is_in_doubt(judgement.identity, judgement.session, judgement.rule, clock.boot())
+        if is_in_doubt and not self._denials.passes(judgement, stale := Deny(Reason.STALE), is_late=True):
+            return self._denials.late(request, judgement, stale)
         lines = response.lines
         if self._vouchers is not None:
             lines = self._with_voucher(self._vouchers, request, judgement, lines)

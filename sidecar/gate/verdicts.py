@@ -32,8 +32,17 @@ class Verdicts:
 
     def decide(self, identity: Identity, rule: Rule, now: float) -> Allow | Deny:
         """The whole table. `now` is boot time."""
-        state, policy = self._freshness.state(now), self._policies[rule.fail_open, rule.deny_unbound]
-        return rules.decide(identity, self._replica.cutoff, state, policy, clock.early() * 1000)
+        policy = self._policies[rule.fail_open, rule.deny_unbound]
+        return rules.decide(identity, self._replica.cutoff, self._freshness.state(now), policy, clock.early() * 1000)
+
+    def is_blind(self, now: float) -> bool:
+        """Whether a logout may exist that we never heard of."""
+        return self._freshness.state(now) is State.BLIND
+
+    def is_in_doubt(self, identity: Identity, session: BoundSession | None, rule: Rule, now: float) -> bool:
+        """Whether that may concern what was allowed before, and nobody chose to go on regardless."""
+        is_somebodys = session is not None or identity.is_somebodys
+        return is_somebodys and self.is_blind(now) and not self._policies[rule.fail_open, None].fail_open
 
     def is_well(self, credential: bytes, session: BoundSession, now: float) -> bool:
         """The row of the verdict that nearly every request is: one bound session, untouched, young, replica fresh.
