@@ -268,3 +268,19 @@ async def test_the_access_log_names_what_would_have_been(open_stage: Open, caplo
     await passes(stage, revoked_cookie(), ok(), seen("GET / HTTP/1.1", "Cookie: JSESSIONID=dead"))
     await until(lambda: caplog.records)
     assert caplog.records[-1].fields["decision"] == "would_deny_revoked"
+
+
+async def test_what_is_open_when_the_replica_hears_nothing_any_more_goes_on(open_stage: Open):
+    stage = await open_stage(observes=True, grace=0.8)
+    await stage.bind("live")
+    client, app = await stage.asks(revoked_cookie(value="live"))
+    await app.send(EVENTS)
+    await client.expect(EVENTS)
+    waiting, behind = await stage.asks(revoked_cookie(value="live"))
+    await stage.feed.aclose()
+    await until(lambda: would_deny(stage).get(("default", "late_replica_stale")) == 1)
+    await behind.send(ROTATED)
+    await waiting.expect(ROTATED)
+    assert would_deny(stage) == {("default", "late_replica_stale"): 2}
+    await app.send(b"1\r\nx\r\n")
+    await client.expect(b"1\r\nx\r\n")
