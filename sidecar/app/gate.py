@@ -4,13 +4,16 @@ from collections.abc import Mapping
 from functools import partial
 
 from sidecar import clock
+from sidecar.app.binders import claimants, header_binders, proxy_headers
 from sidecar.app.providers import Provider
 from sidecar.app.state import State
 from sidecar.bindings.token import TokenBinder
 from sidecar.config.model import Config
 from sidecar.config.session_settings import TokenBinder as TokenSettings
+from sidecar.config.session_settings import TokenEndpointBinder
 from sidecar.core.credentials import Carriers
 from sidecar.core.denial import Action
+from sidecar.core.freshness import State as Age
 from sidecar.core.paths import compile_pattern
 from sidecar.core.routes import Route, Routes, Rule
 from sidecar.core.verdict import Policy
@@ -26,6 +29,7 @@ from sidecar.gate.learn import Teacher
 from sidecar.gate.live import LiveStreams
 from sidecar.gate.second_look import SecondLook
 from sidecar.gate.verdicts import Verdicts
+from sidecar.gate.vouched import Vouched
 from sidecar.gate.vouchers import Vouchers
 from sidecar.gate.vouching import VouchingGate
 
@@ -42,6 +46,7 @@ def build_gate(
         directory=state.directory,
         digester=state.digester,
         cutoff=state.replica.cutoff,
+        vouched=_vouched(config, state),
         vouchers=vouchers,
     )
     token_cookies = [token.cookie for token in tokens if token.cookie]
@@ -62,11 +67,13 @@ def build_gate(
     )
     denials = Denials(enforcement=enforcer, condemner=condemner, counts=counts, observes=observes)
     counts.bindings = state.directory.count_by_binder
-    callbacks = [binder.callback for binder in session.bind if not isinstance(binder, TokenSettings)]
+    relayed = [binder.callback for binder in session.bind if isinstance(binder, TokenEndpointBinder)]
     build = Gate if vouchers is None else partial(VouchingGate, vouchers=vouchers)
     return build(
         identifier=identifier,
-        callbacks=Callbacks(patterns=map(compile_pattern, callbacks), logins=state.logins),
+        callbacks=Callbacks(
+            patterns=map(compile_pattern, relayed), logins=state.logins, claimants=claimants(config, providers)
+        ),
         verdicts=verdicts,
         denials=denials,
         second_look=SecondLook(
@@ -83,6 +90,19 @@ def build_gate(
         routes=_routes(config),
         logout_paths=[compile_pattern(pattern) for pattern in config.logout.app_paths],
         control_prefix=config.control.prefix.encode(),
+    )
+
+
+def _vouched(config: Config, state: State) -> Vouched | None:
+    binders = header_binders(config)
+    if not binders:
+        return None
+    return Vouched(
+        binders,
+        directory=state.directory,
+        digester=state.digester,
+        cutoff=state.replica.cutoff,
+        is_fresh=lambda: state.freshness.state(clock.boot()) is Age.FRESH,
     )
 
 
@@ -147,4 +167,4 @@ def credential_headers(config: Config) -> frozenset[bytes]:
     """The header fields by which the app knows its sessions, folded."""
     names = [credential.name for credential in config.session.credentials if credential.carrier == "header"]
     names += [binder.header for binder in config.session.bind if isinstance(binder, TokenSettings) and binder.header]
-    return frozenset(fold(name.lower().encode()) for name in names)
+    return proxy_headers(config) | {fold(name.lower().encode()) for name in names}

@@ -1,7 +1,7 @@
 """A worker of a pod with several processes: the data plane, with a replica of its own.
 
 It is put together as one process alone is, but for its store, its logins and its freshness, which it has from the
-control process. It fetches the providers' keys itself, and only where it has to verify tokens of browsers.
+control process. It fetches the providers' keys itself, and only where a binder reads what browsers bring with them.
 """
 
 import asyncio
@@ -11,13 +11,13 @@ from collections.abc import AsyncIterator, Mapping
 from functools import partial
 
 from sidecar import clock, metrics
+from sidecar.app.binders import needs_provider
 from sidecar.app.data_plane import DataPlane, build_data_plane
 from sidecar.app.listener import open_public
 from sidecar.app.process import Background, drain, first_of, lifeline_ends, settle, stop_signal
 from sidecar.app.providers import Provider, open_providers
 from sidecar.app.state import State
 from sidecar.config.model import Config
-from sidecar.config.session_settings import TokenBinder
 from sidecar.workers.line import Call
 from sidecar.workers.logins import WorkerLogins
 from sidecar.workers.remote import BorrowedFreshness, RemoteStore
@@ -65,8 +65,8 @@ def _state(config: Config, uplink: Uplink, serving: asyncio.Event) -> State:
 
 @contextlib.asynccontextmanager
 async def _providers(config: Config) -> AsyncIterator[Mapping[str, Provider]]:
-    """Only browsers' tokens are verified here: the relay and the logout endpoint are in the control process."""
-    if not any(isinstance(binder, TokenBinder) for binder in config.session.bind):
+    """Only what browsers bring is read here: the relay and the logout endpoint are in the control process."""
+    if not needs_provider(config):
         yield {}
         return
     async with open_providers(config) as providers:

@@ -86,7 +86,12 @@ class SecondLook:
             return self._login_lost(request, judgement, response, Reason.LOGIN)
         if session is not None:
             judgement.session = session
-        return self.review(request, judgement, response, session)
+        review = self.review(request, judgement, response, session)
+        is_withheld = lesson.withholds and review.answer is None
+        if is_withheld and not self._denials.passes(judgement, Deny(Reason.LOGIN), is_late=True):
+            lines = response.lines if review.lines is None else review.lines
+            return Review(lines=self._teacher.without_cookies(lines))
+        return review
 
     def _login_lost(self, request: RequestHead, judgement: Judgement, response: ResponseHead, reason: Reason) -> Review:
         if self._denials.passes(judgement, Deny(reason), is_late=True):
@@ -99,21 +104,24 @@ class SecondLook:
         self, request: RequestHead, judgement: Judgement, response: ResponseHead, learned: BoundSession | None = None
     ) -> Review:
         """What of the response goes out. `learned`: the session of the cookies that were bound just now."""
-        is_dead = self._verdicts.is_dead(judgement.identity) and not judgement.is_fresh_login(learned)
-        is_dead, revoked = is_dead or self._verdicts.is_over(judgement.session), Deny(Reason.REVOKED)
-        if is_dead and not self._denials.passes(judgement, revoked, is_late=True):
+        reason = self._why_not(judgement, learned)
+        if reason is not None and not self._denials.passes(judgement, Deny(reason), is_late=True):
             if judgement.is_logout_path:
                 return Review(lines=self._teacher.without_cookies(response.lines))
-            return self._denials.late(request, judgement, revoked)
-        is_in_doubt = self._verdicts.is_in_doubt(judgement.identity, judgement.session, judgement.rule, clock.boot())
-        if is_in_doubt and not self._denials.passes(judgement, stale := Deny(Reason.STALE), is_late=True):
-            return self._denials.late(request, judgement, stale)
+            return self._denials.late(request, judgement, Deny(reason))
         lines = response.lines
         if self._vouchers is not None:
             lines = self._with_voucher(self._vouchers, request, judgement, lines)
         if judgement.expired_cookies:
             lines = self._teacher.with_expired(lines, judgement.expired_cookies)
         return Review(lines=lines)
+
+    def _why_not(self, judgement: Judgement, learned: BoundSession | None) -> Reason | None:
+        verdicts, identity, session = self._verdicts, judgement.identity, judgement.session
+        is_dead = verdicts.is_dead(identity) and not judgement.is_fresh_login(learned)
+        if is_dead or verdicts.is_over(session):
+            return Reason.REVOKED
+        return Reason.STALE if verdicts.is_in_doubt(identity, session, judgement.rule, clock.boot()) else None
 
     def _with_voucher(
         self, vouchers: Vouchers, request: RequestHead, judgement: Judgement, lines: list[bytes]
