@@ -47,7 +47,7 @@ class Identity(NamedTuple):
     is_store_silent: bool = False  # a look-up was needed and failed
     are_keys_missing: bool = False  # a token could not be judged for want of the provider's keys
     # s since the epoch: when the visit began for which all of `unbound` were given out (`core/voucher.py`).
-    vouched_since: int | None = None
+    visiting_since: int | None = None
     is_unvouched: bool = False  # a peer that is not trusted names a session in a header of trusted proxies
 
     def first_session(self) -> BoundSession | None:
@@ -151,7 +151,7 @@ def _decide(
         return Deny(Reason.REVOKED)
     if _is_too_old(identity, now_ms - policy.max_age_ms - CLOCK_SKEW_MS):
         return Deny(Reason.EXPIRED)
-    is_stranger = identity.unbound and identity.vouched_since is None
+    is_stranger = identity.unbound and identity.visiting_since is None
     if is_stranger and policy.deny_unbound and not identity.is_store_silent:
         return Deny(Reason.UNBOUND)
     if freshness is State.BLIND or identity.is_store_silent or identity.are_keys_missing:

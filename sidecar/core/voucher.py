@@ -60,7 +60,7 @@ def build_voucher(credentials: Iterable[bytes], began: int, digester: Digester) 
     return base64.urlsafe_b64encode(began.to_bytes(_TIME_BYTES) + b"".join(tags)).rstrip(b"=")
 
 
-def vouched_since(
+def visiting_since(
     vouchers: Sequence[bytes], credentials: Iterable[Sequence[bytes]], digester: Digester, *, now: float, max_age: float
 ) -> int | None:
     """When the visit began to which all these credentials belong; None where one of them is vouched for by nobody.

@@ -128,7 +128,7 @@ class Identifier:
                 bound.append((named, known))
         if sessions and (unbound or _outdated(sessions, bound)):
             return None  # something to write down
-        return _identity(sessions, bound, unbound, self._vouched_since(request, unbound, presented))
+        return _identity(sessions, bound, unbound, self._visiting_since(request, unbound, presented))
 
     def only_session(self, request: RequestHead, now: float) -> tuple[bytes, BoundSession] | None:
         """The one credential of a request and its session, where memory knows both and there is nothing else."""
@@ -171,7 +171,7 @@ class Identifier:
             bound, unbound = await self._bind_companions(sessions, bound, unbound, presented)
         except StoreError:
             return Identity(tuple(sessions), unbound=presented.credentials, is_store_silent=True)
-        return _identity(sessions, [*by_header, *bound], unbound, self._vouched_since(request, unbound, presented))
+        return _identity(sessions, [*by_header, *bound], unbound, self._visiting_since(request, unbound, presented))
 
     def presented(self, request: RequestHead) -> Presented:
         """The candidates of a request, as digests, and its tokens."""
@@ -288,7 +288,7 @@ class Identifier:
         others = presented.others.get(credential)
         return max((credential, *others), key=lambda digest: self._cutoff(digest) or 0) if others else credential
 
-    def _vouched_since(self, request: RequestHead, unbound: Sequence[bytes], presented: Presented) -> int | None:
+    def _visiting_since(self, request: RequestHead, unbound: Sequence[bytes], presented: Presented) -> int | None:
         if self._vouchers is None or not unbound:
             return None
         own = (_own_digest(named, presented) for named in unbound)
@@ -360,11 +360,11 @@ def _identity(
     sessions: list[BoundSession],
     bound: list[tuple[bytes, BoundSession]],
     unbound: list[bytes],
-    vouched_since: int | None,
+    visiting_since: int | None,
 ) -> Identity:
     if not sessions and not bound and not unbound:
         return ANONYMOUS
-    return Identity(tuple(sessions), tuple(bound), tuple(unbound), vouched_since=vouched_since)
+    return Identity(tuple(sessions), tuple(bound), tuple(unbound), visiting_since=visiting_since)
 
 
 def _outdated(sessions: list[BoundSession], bound: list[tuple[bytes, BoundSession]]) -> bool:

@@ -13,7 +13,7 @@ from sidecar import clock
 from sidecar.core.cookies import Scope, expire
 from sidecar.core.identity import Digester
 from sidecar.core.verdict import ANONYMOUS, Identity
-from sidecar.core.voucher import build_voucher, vouched_since
+from sidecar.core.voucher import build_voucher, visiting_since
 from sidecar.http1.fields import parse_line
 from sidecar.http1.request import RequestHead
 
@@ -53,7 +53,7 @@ class Vouchers:
         """Since when (s) all these credentials are vouched for. Each is given with its digests under other keys."""
         if not request.aside:
             return None
-        return vouched_since(request.aside, credentials, self._digester, now=self._wall(), max_age=self._max_age_s)
+        return visiting_since(request.aside, credentials, self._digester, now=self._wall(), max_age=self._max_age_s)
 
     def grant(self, identity: Identity, given: Iterable[bytes], *, is_partitioned: bool) -> bytes | None:
         """The Set-Cookie value that vouches for what the app gives out; None when it gets no voucher, or has one.
@@ -62,7 +62,7 @@ class Vouchers:
         a visit begins. After a credential that is vouched for, it goes on. After one that is not, who knows whose
         session the app has put into the new one.
         """
-        began = int(self._wall()) if identity is ANONYMOUS else identity.vouched_since
+        began = int(self._wall()) if identity is ANONYMOUS else identity.visiting_since
         new = [credential for credential in given if credential not in identity.unbound]
         if began is None or not new:
             return None

@@ -123,9 +123,9 @@ TABLE = {
         fails_open=True,
         unbound=True,
     ),
-    "vouched for": Row(Identity((), (), (COOKIE,), vouched_since=1), None, Reason.STALE, fails_open=True),
+    "vouched for": Row(Identity((), (), (COOKIE,), visiting_since=1), None, Reason.STALE, fails_open=True),
     "bound beside vouched for": Row(
-        Identity((), ((COOKIE, ALICE),), (OTHER_COOKIE,), vouched_since=1), None, Reason.STALE, fails_open=True
+        Identity((), ((COOKIE, ALICE),), (OTHER_COOKIE,), visiting_since=1), None, Reason.STALE, fails_open=True
     ),
     "too old, proven": Row(Identity((OLD,)), Reason.EXPIRED, Reason.EXPIRED, fails_open=False),
     "too old, bound": Row(Identity((ALICE,), ((COOKIE, OLD),)), Reason.EXPIRED, Reason.EXPIRED, fails_open=False),

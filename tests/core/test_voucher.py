@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.core.identity import Digester
-from sidecar.core.voucher import MOST_TAGS, SKEW_S, Voucher, build_voucher, parse_voucher, vouched_since
+from sidecar.core.voucher import MOST_TAGS, SKEW_S, Voucher, build_voucher, parse_voucher, visiting_since
 
 OURS = Digester(b"the deployment's secret")
 NOW, MAX_AGE = 1_790_000_000, 3600
@@ -15,7 +15,7 @@ V, W = (OURS.credential(value) for value in (b"V", b"W"))
 
 
 def since(*vouchers: bytes, of: tuple[bytes, ...] = (V,), now: float = NOW, digester: Digester = OURS) -> int | None:
-    return vouched_since(vouchers, [(credential,) for credential in of], digester, now=now, max_age=MAX_AGE)
+    return visiting_since(vouchers, [(credential,) for credential in of], digester, now=now, max_age=MAX_AGE)
 
 
 @pytest.mark.parametrize(
@@ -63,8 +63,8 @@ def test_while_the_key_is_changed_both_count() -> None:
     before, after = Digester(b"the secret of before"), Digester(b"the secret of after", [b"the secret of before"])
     voucher = build_voucher([before.credential(b"V")], NOW, before)
     readings = tuple(key.credential(b"V") for key in after.all)
-    assert vouched_since([voucher], [readings], after, now=NOW, max_age=MAX_AGE) == NOW
-    assert vouched_since([voucher], [readings[:1]], after, now=NOW, max_age=MAX_AGE) is None
+    assert visiting_since([voucher], [readings], after, now=NOW, max_age=MAX_AGE) == NOW
+    assert visiting_since([voucher], [readings[:1]], after, now=NOW, max_age=MAX_AGE) is None
 
 
 def test_a_tag_is_neither_a_digest_of_the_store_nor_made_with_its_key() -> None:

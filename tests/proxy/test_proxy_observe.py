@@ -284,3 +284,15 @@ async def test_what_is_open_when_the_replica_hears_nothing_any_more_goes_on(open
     assert would_deny(stage) == {("default", "late_replica_stale"): 2}
     await app.send(b"1\r\nx\r\n")
     await client.expect(b"1\r\nx\r\n")
+
+
+async def test_a_body_that_no_login_sends_passes_unlearned_on_a_callback_path(stage: Stage):
+    first = f"POST {CALLBACK} HTTP/1.1"
+    fields = ("Content-Type: image/png", "Content-Length: 3")
+    client = await stage.client(ask(first, *fields, body=b"png"))
+    app = await stage.app()
+    assert (await app.head()).startswith(f"POST {CALLBACK}".encode())
+    await app.expect(b"png")
+    await app.send(ok())
+    await client.expect(ok())
+    assert would_deny(stage) == {("default", "callback_body_type"): 1}

@@ -92,6 +92,15 @@ def test_observing_denies_nothing_and_enforcing_finds_all_that_was_recorded(tmp_
         assert is_unknown(stranger.probe(f"{sidecar.url}/api/me"))
 
 
+def test_a_login_that_nobody_can_learn_works_while_observing(tmp_path: Path) -> None:
+    """`callback` is wrong: the relay would refuse the code, because no callback is waiting with it."""
+    bind = [{"from": "token_endpoint", "callback": "/somewhere/else"}]
+    cast = Cast(tmp_path, enforcement={"mode": "observe"}, session={"bind": bind})
+    with cast.running(), Browser() as browser:
+        assert "alice" in browser.log_in(f"{cast.sidecar.url}/private", "alice").text
+        assert cast.sidecar.metric('logout_sidecar_logins_total{outcome="unjoined"}') == 1
+
+
 def would_deny(sidecar: Any, reason: str) -> float:
     return float(sidecar.metric(f'logout_sidecar_would_deny_total{{reason="{reason}",route="default"}}'))
 
