@@ -142,7 +142,7 @@ async def test_a_session_whose_binding_is_lost_does_not_begin_anew(open_stage: O
     await stage.logout("s-1")
     assert await status(stage, named()) == 401
     (credential,) = stage.directory.credentials_of(stage.digester.sid(ISSUER, CLIENT, "s-1"))
-    await stage.directory.unbind(credential)
+    stage.evict(credential)
     assert await status(stage, named()) == 401
 
 

@@ -340,9 +340,12 @@ class Stage:
 
     def lose(self, value: str) -> None:
         """Nobody knows any more whose cookie JSESSIONID=value is: the store has evicted it, and so has this process."""
-        digest = self.digester.credential(value.encode())
-        self.bindings.lost.add(digest)
-        self.directory._forget(digest)
+        self.evict(self.digester.credential(value.encode()))
+
+    def evict(self, credential: bytes) -> None:
+        """The same for a digest."""
+        self.bindings.lost.add(credential)
+        self.directory._forget(credential)
 
     async def logout(self, sid: str | None = "s-1", sub: str | None = None) -> None:
         """The provider ends a session now."""
