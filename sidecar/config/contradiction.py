@@ -13,11 +13,13 @@ from sidecar.config.binder_contradiction import binder_contradictions, binder_wa
 from sidecar.config.model import Config
 from sidecar.config.problem import Fault, Path
 from sidecar.config.provider_settings import ProviderSettings
-from sidecar.config.session_settings import Learned, Route, TokenBinder
+from sidecar.config.session_settings import BARE_PROFILES, Learned, Route
 from sidecar.config.store_settings import StoreSettings
+from sidecar.config.unbound_contradiction import unbound_contradictions, unbound_warnings
 
 _STORE_URL: Path = ("store", "url")
 _CONTROL_RESTART_S = 3.0
+_NAMED_BY_APP = {"rails": "_APP_session", "laravel": "APP_session"}
 _WILDCARDS = {"0.0.0.0": 4, "::": 6}  # noqa: S104 - compared with, not bound to
 
 
@@ -30,7 +32,7 @@ def contradictions(config: Config) -> Iterator[Fault]:
         yield from _provider(provider, ("providers", index))
     yield from _public_url(config)
     yield from _session(config)
-    yield from _voucher(config)
+    yield from unbound_contradictions(config)
     yield from _enforcement(config)
     yield from _store(config)
 
@@ -47,7 +49,7 @@ def warnings(config: Config) -> Iterator[Fault]:
     if config.limits.connections_per_peer > config.limits.connections:
         yield Fault(("limits", "connections_per_peer"), "connections_per_peer is never reached: connections is smaller")
     yield from _coverage_warnings(config)
-    yield from _unbound_warnings(config)
+    yield from unbound_warnings(config)
     if config.enforcement.mode == "observe":
         yield Fault(("enforcement", "mode"), "nothing is enforced: logouts are recorded, and no session is ended")
     yield from binder_warnings(config)
@@ -171,37 +173,33 @@ def _session(config: Config) -> Iterator[Fault]:
     if not session.bind:
         what = "no binder: no session could ever be logged out"
         yield Fault(("session", "bind"), what, "at least one, such as {from: token_endpoint, callback: PATH}")
+    yield from _repeated(session.profile, ("session", "profile"))
     yield from _repeated(session.credentials, ("session", "credentials"))
+    yield from _unread(config)
     yield from _repeated(session.bind, ("session", "bind"))
     yield from binder_contradictions(config)
     for index, binder in enumerate(session.bind):
         path: Path = ("session", "bind", index)
         if isinstance(binder, Learned):
-            if not session.credentials:
+            if not session.names_a_credential:
                 what = "the binder needs to know the app's credential"
-                involved = (path, ("session", "credentials"))
-                yield Fault(path, what, "session.credentials, such as [{cookie: JSESSIONID}]", involves=involved)
+                involved = (path, ("session", "credentials"), ("session", "profile"))
+                expected = "session.profile, or session.credentials, such as [{cookie: JSESSIONID}]"
+                yield Fault(path, what, expected, involves=involved)
             yield from _outside_prefix(config, binder.callback, (*path, "callback"))
 
 
-def _voucher(config: Config) -> Iterator[Fault]:
-    session = config.session
-    at: Path = ("session", "voucher", "cookie")
-    name = session.voucher.cookie.lower()
-    if name.startswith(("__host-", "__secure-")):
-        yield Fault(at, "the prefix is put before the name by the sidecar", "the name alone")
-    credentials = enumerate(session.credentials)
-    taken: list[tuple[Path, str | None]] = [
-        (("session", "credentials", index), credential.cookie) for index, credential in credentials
-    ]
-    taken += [
-        (("session", "bind", index), binder.cookie)
-        for index, binder in enumerate(session.bind)
-        if isinstance(binder, TokenBinder)
-    ]
-    for path, cookie in taken:
-        if cookie is not None and cookie.lower() in (name, f"__host-{name}"):
-            yield Fault(at, "the name is that of a cookie of the app", "another name", also=path, involves=(at, path))
+def _unread(config: Config) -> Iterator[Fault]:
+    """With several profiles, an entry says which of them reads its values."""
+    profiles: Path = ("session", "profile")
+    if len(config.session.profile) == 1:
+        return
+    for index, credential in enumerate(config.session.credentials):
+        if credential.profile is None:
+            path: Path = ("session", "credentials", index)
+            expected = f"profile: {config.session.profile[0]}, or another"
+            what = "there are several profiles: which one reads this credential?"
+            yield Fault(path, what, expected, also=profiles, involves=(path, profiles))
 
 
 def _repeated(entries: Sequence[Hashable], path: Path) -> Iterator[Fault]:
@@ -359,32 +357,17 @@ def _worker_warnings(config: Config) -> Iterator[Fault]:
         yield Fault(("store", "grace"), what, f"{_CONTROL_RESTART_S:g}s or more", also=("workers",))
 
 
-def _unbound_warnings(config: Config) -> Iterator[Fault]:
-    session = config.session
-    choices: list[tuple[Path, str | None]] = [(("session", "unbound"), session.unbound)]
-    choices += [
-        (("enforcement", "routes", index, "unbound"), route.unbound)
-        for index, route in enumerate(config.enforcement.routes)
-    ]
-    path = next((path for path, choice in choices if choice == "deny"), None)
-    if path is None:
-        return
-    url: Path = ("public_url",)
-    host = urlsplit(config.public_url or "").hostname or ""
-    if not (config.public_url or "").startswith("https://") and not is_loopback(host):
-        what = "without https in public_url the voucher cookie has no __Host- prefix: another host can plant one"
-        yield Fault(path, what, "public_url: https://...", also=url, involves=(path, url))
-    if session.credentials and not any(credential.cookie for credential in session.credentials):
-        what = "no credential is a cookie: what the app gives out before a login is refused, and nobody can log in"
-        yield Fault(path, what, "unbound: allow for the paths of the login")
-
-
 def _coverage_warnings(config: Config) -> Iterator[Fault]:
     session = config.session
     is_learned = all(isinstance(binder, Learned) for binder in session.bind)
-    if is_learned and not any(credential.cookie for credential in session.credentials):
+    names_cookies = any(credential.cookie for credential in session.credentials)
+    if is_learned and not names_cookies and BARE_PROFILES.issuperset(session.profile):
         what = "no credential is a cookie: a session that the app starts in Set-Cookie stays unbound"
         yield Fault(("session", "credentials"), what)
+    for profile, expected in _NAMED_BY_APP.items():
+        if profile in session.profile and not names_cookies:
+            what = f"{profile} names its session cookie after the app, and no cookie is declared"
+            yield Fault(("session", "profile"), what, f"session.credentials: [{{cookie: {expected}}}]")
     for index, route in enumerate(config.enforcement.routes):
         if route.action == "allow" and route.path in {"/*", "*"} and not route.methods:
             yield Fault(("enforcement", "routes", index), "this route forwards everything unjudged")

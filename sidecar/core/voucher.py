@@ -32,9 +32,9 @@ class Voucher:
     tags: tuple[bytes, ...] = field(repr=False)
 
     def covers(self, readings: Sequence[bytes], digester: Digester) -> bool:
-        """Whether one of the tags is of this credential; `readings` are its digests under each accepted key."""
+        """Whether one of the tags is of this credential; `readings` are its digests, of each spelling and key."""
         # Each key has tags of its own; while the key is changed, another replica may have used the next one.
-        wanted = [key.voucher(digest, self.began) for key, digest in zip(digester.all, readings, strict=False)]
+        wanted = [key.voucher(digest, self.began) for key in digester.all for digest in readings]
         found = [hmac.compare_digest(tag, mine) for tag in self.tags for mine in wanted]  # all of them, always
         return any(found)
 

@@ -131,7 +131,7 @@ class SecondLook:
             own = vouchers.expired if request.aside else None
         else:
             cookies = self._teacher.gives_out(lines)
-            given = [self._identifier.digest(cookie.value) for cookie in cookies]
+            given = self._identifier.credentials_set(cookies)
             is_partitioned = any(cookie.scope.partitioned for cookie in cookies)
             own = vouchers.grant(judgement.identity, given, is_partitioned=is_partitioned)
         return lines if own is None else [*lines, b"Set-Cookie: " + own]

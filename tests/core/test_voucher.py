@@ -64,6 +64,7 @@ def test_while_the_key_is_changed_both_count() -> None:
     voucher = build_voucher([before.credential(b"V")], NOW, before)
     readings = tuple(key.credential(b"V") for key in after.all)
     assert visiting_since([voucher], [readings], after, now=NOW, max_age=MAX_AGE) == NOW
+    assert visiting_since([voucher], [(b"another spelling", *readings)], after, now=NOW, max_age=MAX_AGE) == NOW
     assert visiting_since([voucher], [readings[:1]], after, now=NOW, max_age=MAX_AGE) is None
 
 

@@ -36,9 +36,10 @@ from sidecar.gate.counts import Counts
 from sidecar.gate.denials import Denials
 from sidecar.gate.enforcement import Enforcement
 from sidecar.gate.gate import Gate
-from sidecar.gate.identify import Identifier, TokenCarrier
+from sidecar.gate.identify import Identifier
 from sidecar.gate.learn import Teacher
 from sidecar.gate.live import LiveStreams
+from sidecar.gate.presented import TokenCarrier
 from sidecar.gate.second_look import SecondLook
 from sidecar.gate.verdicts import Verdicts
 from sidecar.gate.vouched import Vouched
@@ -107,6 +108,7 @@ class Stage:
         login_url: str | None,
         routes: Iterable[Route],
         path_parameters: Iterable[str],
+        carriers: Carriers | None,
         tokens: Sequence[TokenCarrier],
         deny_unbound: bool,
         vouches: bool,
@@ -142,7 +144,7 @@ class Stage:
             if vouches
             else None
         )
-        carriers = Carriers(cookies=["JSESSIONID"], path_parameters=path_parameters)
+        carriers = carriers or Carriers(cookies=["JSESSIONID"], path_parameters=path_parameters)
         token_cookies = [token.cookie for token in tokens if token.cookie]
         self.identifier = Identifier(
             carriers=carriers,
@@ -405,6 +407,7 @@ async def stage(
     login_url: str | None = None,
     routes: Iterable[Route] = (),
     path_parameters: Iterable[str] = (),
+    carriers: Carriers | None = None,
     tokens: Sequence[TokenCarrier] = (),
     deny_unbound: bool = False,
     vouches: bool | None = None,
@@ -431,6 +434,7 @@ async def stage(
             login_url=login_url,
             routes=routes,
             path_parameters=path_parameters,
+            carriers=carriers,
             tokens=tokens,
             deny_unbound=deny_unbound,
             vouches=deny_unbound if vouches is None else vouches,
