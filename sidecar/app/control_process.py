@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from aiohttp import web
+from prometheus_client.metrics_core import Metric
 
 from sidecar import clock, log, metrics
 from sidecar.app.accepted import Accepted
@@ -19,6 +20,7 @@ from sidecar.app.binders import needs_provider
 from sidecar.app.control_plane import ControlPlane
 from sidecar.app.exposure import exposure
 from sidecar.app.gate import build_gate
+from sidecar.app.observing import report, say_whether_enforcing
 from sidecar.app.process import Background, announce, first_of, lifeline_ends, settle, site, stop_signal
 from sidecar.app.providers import Provider, open_providers, renewed
 from sidecar.app.reload import Reloader
@@ -66,6 +68,7 @@ async def serve_control(
         plane = ControlPlane(config, state, providers)
         reloader = Reloader(accepted.current(), apply=partial(_use, plane, state, providers, accepted), unfit=_unfit)
         looks = exposure(config)
+        tally = Tally(lines=lambda: center.lines, is_alive=roster.__contains__)
         await plane.serve(
             stack,
             control=control,
@@ -74,8 +77,10 @@ async def serve_control(
             joins=logins,
             gates=_gates(config, center, draining),
             shown={"configuration": reloader.problem, **looks.shown},
-            pod=Tally(lines=lambda: center.lines, is_alive=roster.__contains__).pod,
+            pod=tally.pod,
         )
+        collect = partial(_pod_numbers, tally)
+        background.run(stack, "report", report(collect, observes=reloader.observes))
         background.run(stack, "settle", settle(state.feed.loaded))
         background.run(stack, "roster", roster.watch())
         _start(state, journal, center)
@@ -124,7 +129,12 @@ def _use(
     build_gate(loaded.config, state, fresh, Counts(), LiveStreams())  # a rehearsal: no worker is to find that it cannot
     accepted.publish(loaded)  # the last that can fail
     plane.use(loaded.config, fresh)
+    say_whether_enforcing(loaded.config)
     log.set_level(loaded.config.log.level)
+
+
+async def _pod_numbers(tally: Tally) -> list[Metric]:
+    return await tally.pod(metrics.registry.collect())
 
 
 def _unfit(old: Config, new: Config) -> list[Path]:

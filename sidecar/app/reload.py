@@ -61,6 +61,10 @@ class Reloader:
         """Why the file is not what runs; None when it is."""
         return None if self._refusal is None else ": ".join(self._refusal)
 
+    def observes(self) -> bool:
+        """Whether the configuration that runs enforces nothing."""
+        return self.running.config.enforcement.mode == "observe"
+
     async def run(self) -> None:
         """Look again and again, until cancelled."""
         while True:

@@ -17,6 +17,7 @@ from sidecar.app.data_plane import DataPlane
 from sidecar.app.exposure import exposure
 from sidecar.app.listener import open_public
 from sidecar.app.memory import keep_freed_memory
+from sidecar.app.observing import collected, report, say_whether_enforcing
 from sidecar.app.pod import run_pod
 from sidecar.app.process import Background, announce, drain, first_of, settle, stop_signal
 from sidecar.app.providers import Provider, open_providers, renewed
@@ -33,6 +34,7 @@ def run(loaded: Loaded) -> int:
     config = loaded.config
     log.configure(config.log.level, config.log.format, on_drop=metrics.log_lines_dropped.inc)
     metrics.build_info.labels(__version__).set(1)
+    say_whether_enforcing(config)
     keep_freed_memory()  # before any worker is forked
     return uvloop.run(_serve(loaded)) if config.workers == 1 else run_pod(loaded)
 
@@ -62,6 +64,8 @@ async def _serve(loaded: Loaded) -> int:
             collectors=data.collectors,
         )
         background.run(stack, "settle", settle(state.feed.loaded))
+        collect = partial(collected, metrics.registry, *data.collectors)
+        background.run(stack, "report", report(collect, observes=reloader.observes))
         state.start(data.revoked, data.key_changed)
         accepting = await open_public(data.plane, config, public)
         background.run(stack, "reload", reloader.run())
@@ -79,4 +83,5 @@ def _use(data: DataPlane, control: ControlPlane, providers: Mapping[str, Provide
     conduct = data.conduct(loaded.config, fresh)
     control.use(loaded.config, fresh)
     data.use(loaded.config, conduct)
+    say_whether_enforcing(loaded.config)
     log.set_level(loaded.config.log.level)

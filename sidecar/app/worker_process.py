@@ -102,6 +102,7 @@ async def _follow(
 
 def _use(data: DataPlane, providers: Mapping[str, Provider], config: Config) -> None:
     data.use(config, data.conduct(config, renewed(providers, config)))
+    metrics.enforcing.set(config.enforcement.mode == "enforce")  # the control process says it in the log
     log.set_level(config.log.level)
 
 
