@@ -190,6 +190,21 @@ def test_the_relay_reads_logins_by_the_new_rules(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("processes", [1, 2])
+def test_from_observing_to_enforcing_without_a_restart(tmp_path: Path, processes: int) -> None:
+    with Pod(tmp_path, workers=processes, enforcement={"mode": "observe"}) as pod:
+        edit = Editor(pod)
+        assert pod.log_out("s-1") == 200
+        assert all_answers(pod, "s-1") == {IN}
+        assert pod.sidecar.metric("logout_sidecar_enforcing") == 0
+        edit.change(enforcement={"mode": "enforce"})
+        wait_for(lambda: all_answers(pod, "s-1") == {OUT}, "enforcement everywhere")
+        assert pod.sidecar.metric("logout_sidecar_enforcing") == 1
+        edit.change(enforcement={"mode": "observe"})
+        wait_for(lambda: all_answers(pod, "s-1") == {IN}, "observing everywhere")
+        assert edit.count("not_enforcing") == 2  # nobody can overlook it
+
+
+@pytest.mark.parametrize("processes", [1, 2])
 def test_the_relay_refuses_codes_by_the_new_rule(tmp_path: Path, processes: int) -> None:
     cast = Cast(tmp_path, workers=processes)
     form = {"grant_type": "authorization_code", "code": "of no callback"}
