@@ -18,8 +18,9 @@ from aiohttp import web
 from sidecar import clock, log, metrics
 from sidecar.control.form import BadForm, read_logout_token
 from sidecar.control.server import answer, error_answer
+from sidecar.core.claims import TokenError
 from sidecar.core.identity import Digester
-from sidecar.core.logout_token import LogoutPolicy, LogoutToken, TokenError, validate
+from sidecar.core.logout_token import LogoutPolicy, LogoutToken, validate
 from sidecar.core.revocation import expiry
 from sidecar.errors import SidecarError
 from sidecar.oidc.signature import Verified

@@ -9,24 +9,17 @@ A `TokenError` has a stable `reason`, and a text that names the switch under `pr
 The text never repeats what the token says, because that may be personal data.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
+from sidecar.core.claims import TokenError, encoded, identifier, numeric_date
 from sidecar.core.identity import Digester
 from sidecar.core.revocation import Revocation, of_logout
-from sidecar.errors import SidecarError
 
 EVENT = "http://schemas.openid.net/event/backchannel-logout"  # BCL 2.4: compared byte by byte (case 158)
 NO_EXP_LIFETIME_S = 300  # DESIGN section 7: with `require_exp: false`, how long a token without exp is good
 FAR_EXP_S = 3600  # an exp further ahead than this is legal and worth a note (case 145)
-MAX_ID_BYTES = 1024  # case 178: OpenID Connect Core allows 255 characters, the field more
-_NUMERIC_DATE_END = 2**53  # beyond it a JSON number is not exact any more
-
-
-class TokenError(SidecarError):
-    """A token that a peer sent is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,30 +106,6 @@ def validate(header: Mapping[str, Any], claims: object, *, policy: LogoutPolicy,
     )
 
 
-def decode_json(raw: bytes) -> Any:
-    """The JSON value in `raw`, read strictly: two readers of the same bytes can never disagree about it."""
-    try:
-        # Decoded here because `json` would guess UTF-16 and skip a byte order mark (case 62).
-        value = json.loads(raw.decode(), object_pairs_hook=_members, parse_constant=_refuse_constant)
-        if b"\\u" in raw:
-            # Only an escape can hold half a surrogate pair, which no later `encode` would survive (trap A6).
-            json.dumps(value, ensure_ascii=False).encode()
-    except (ValueError, RecursionError) as error:  # trap J4: the depth is bounded by the interpreter
-        raise TokenError("malformed", "not valid JSON in UTF-8") from error
-    return value
-
-
-def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):  # RFC 7519 section 4, RFC 7515 section 4; trap J13, cases 64 and 65
-        raise TokenError("malformed", "a JSON object names a member twice")
-    return members
-
-
-def _refuse_constant(_name: str) -> NoReturn:
-    raise TokenError("malformed", "NaN and Infinity are not JSON")  # RFC 8259 section 6; trap J1
-
-
 def _check_typ(header: Mapping[str, Any], policy: LogoutPolicy) -> None:
     """BCL 2.4 recommends `logout+jwt`; section 4.1 warns that requiring it breaks most deployments."""
     typ = header.get("typ", "")
@@ -186,7 +155,7 @@ def _check_azp(claims: dict[str, Any], policy: LogoutPolicy) -> None:
 
 def _check_iat(claims: dict[str, Any], policy: LogoutPolicy, now: float) -> float:
     """BCL 2.6 (4), Core 3.1.3.7 (10): the acceptable range is the client's choice."""
-    issued_at = _numeric_date(claims, "iat")
+    issued_at = numeric_date(claims, "iat")
     if issued_at is None:
         raise TokenError("iat_missing", "iat is missing")
     if issued_at > now + policy.leeway:
@@ -198,7 +167,7 @@ def _check_iat(claims: dict[str, Any], policy: LogoutPolicy, now: float) -> floa
 
 def _check_exp(claims: dict[str, Any], policy: LogoutPolicy, issued_at: float, now: float) -> float:
     """BCL 2.6 (4), Core 3.1.3.7 (9). Returns when the token stops being acceptable."""
-    expires = _numeric_date(claims, "exp")
+    expires = numeric_date(claims, "exp")
     if expires is None:
         if policy.require_exp:  # BCL 2.4, since errata set 1 (case 137)
             raise TokenError("exp_missing", "exp is missing; `require_exp: false` accepts providers that send none")
@@ -212,14 +181,14 @@ def _check_exp(claims: dict[str, Any], policy: LogoutPolicy, issued_at: float, n
 
 def _check_nbf(claims: dict[str, Any], policy: LogoutPolicy, now: float) -> None:
     """RFC 7519 section 4.1.5; some providers send it (case 146)."""
-    not_before = _numeric_date(claims, "nbf")
+    not_before = numeric_date(claims, "nbf")
     if not_before is not None and now + policy.leeway < not_before:
         raise TokenError("not_yet_valid", "nbf is in the future; mend the clocks or raise `leeway`")
 
 
 def _check_sid_or_sub(claims: dict[str, Any]) -> tuple[str | None, str | None]:
     """BCL 2.6 (5), and 2.4: one of the two, or both."""
-    sid, sub = _identifier(claims, "sid"), _identifier(claims, "sub")
+    sid, sub = identifier(claims, "sid"), identifier(claims, "sub")
     if sid is None and sub is None:
         raise TokenError("no_sub_or_sid", "the token has neither sub nor sid")
     return sid, sub
@@ -243,38 +212,8 @@ def _check_jti(claims: dict[str, Any]) -> str:
     jti = claims.get("jti")
     if not isinstance(jti, str) or not jti:
         raise TokenError("jti_missing", "jti is missing or not a string")
-    _encoded(jti, "jti")
+    encoded(jti, "jti")
     return jti
-
-
-def _numeric_date(claims: dict[str, Any], name: str) -> float | None:
-    """A time, or None when it is absent; null counts as absent for none but the required claims' own errors."""
-    value = claims.get(name)
-    if value is None:
-        return None
-    # bool is an int in Python. NaN fails every comparison, infinities and 10^4000 fail one (trap J1, case 139).
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < _NUMERIC_DATE_END:
-        raise TokenError("bad_claim", f"{name} is not a time")
-    return float(value)
-
-
-def _identifier(claims: dict[str, Any], name: str) -> str | None:
-    """A sid or sub. Null and the empty string count as absent: serializers write both (cases 170 and 172)."""
-    value = claims.get(name)
-    if value is None or value == "":
-        return None
-    if not isinstance(value, str):  # case 173
-        raise TokenError("bad_claim", f"{name} is not a string")
-    if len(_encoded(value, name)) > MAX_ID_BYTES:
-        raise TokenError("bad_claim", f"{name} is longer than {MAX_ID_BYTES} bytes")
-    return value
-
-
-def _encoded(value: str, name: str) -> bytes:
-    try:
-        return value.encode()
-    except UnicodeEncodeError as error:  # half a surrogate pair (trap A6)
-        raise TokenError("bad_claim", f"{name} is not text") from error
 
 
 def _notes(claims: dict[str, Any], sid: str | None, expires: float, now: float) -> Iterator[str]:

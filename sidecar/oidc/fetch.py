@@ -10,7 +10,7 @@ from typing import Any
 
 import aiohttp
 
-from sidecar.core.logout_token import TokenError, decode_json
+from sidecar.core.claims import TokenError, decode_json
 from sidecar.errors import SidecarError
 
 MAX_DOCUMENT_BYTES = 512 * 1024

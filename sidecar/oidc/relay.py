@@ -27,8 +27,8 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from sidecar import metrics
+from sidecar.core.claims import TokenError, decode_json
 from sidecar.core.identity import Session
-from sidecar.core.logout_token import TokenError, decode_json
 from sidecar.errors import SidecarError
 from sidecar.log import event
 from sidecar.oidc.discovery import WELL_KNOWN, Metadata

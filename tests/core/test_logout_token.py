@@ -10,17 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.core.claims import MAX_ID_BYTES, TokenError, decode_json
 from sidecar.core.identity import Digester, Kind
-from sidecar.core.logout_token import (
-    EVENT,
-    MAX_ID_BYTES,
-    LogoutPolicy,
-    LogoutToken,
-    TokenError,
-    decode_json,
-    revocations,
-    validate,
-)
+from sidecar.core.logout_token import EVENT, LogoutPolicy, LogoutToken, revocations, validate
 
 NOW = 1_767_000_000.0
 ISSUER = "https://idp.example/realms/main"

@@ -20,7 +20,7 @@ from cryptography.x509.oid import NameOID
 from joserfc import jws
 from joserfc.jwk import RSAKey
 
-from sidecar.core.logout_token import TokenError
+from sidecar.core.claims import TokenError
 from sidecar.oidc import provider as provider_module
 from sidecar.oidc.discovery import read_metadata
 from sidecar.oidc.fetch import KeysUnavailable, client_session, fetch_json
