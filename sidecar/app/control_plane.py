@@ -10,11 +10,11 @@ from prometheus_client.registry import Collector
 
 from sidecar import clock
 from sidecar.app.process import site
-from sidecar.app.providers import Provider, logout_provider
+from sidecar.app.providers import Provider
+from sidecar.app.receivers import open_receivers
 from sidecar.app.state import State
 from sidecar.config.model import Config
 from sidecar.control.app import control_runner
-from sidecar.control.logout import LogoutEndpoint
 from sidecar.control.ops import Check, Pod, ops_runner
 from sidecar.oidc.id_token import Client, LoginReader
 from sidecar.oidc.relay import Joins, RelayedProvider, relay_app
@@ -35,16 +35,12 @@ async def start_control_plane(
     pod: Pod | None = None,
 ) -> None:
     """Serve until the stack ends. `gates` decide readiness, together with the first load."""
-    logout = LogoutEndpoint(
-        providers={issuer: logout_provider(provider) for issuer, provider in providers.items()},
-        publish=state.revoker,
-        digester=state.digester,
-        session_max_age=config.session.max_age,
-    )
-    await site(stack, control_runner(prefix=config.control.prefix, logout=logout), control)
+    receivers = await stack.enter_async_context(open_receivers(config, state, providers))
+    await site(stack, control_runner(prefix=config.control.prefix, endpoints=receivers.endpoints), control)
     loaded: Mapping[str, Check] = {"revocations": lambda: None if state.feed.loaded.is_set() else "not loaded yet"}
     shown = {"store": state.problem, "freshness": state.staleness}
     shown |= {f"keys {issuer}": provider.verifier.problem for issuer, provider in providers.items()}
+    shown |= receivers.shown
     await site(stack, ops_runner(gates={**loaded, **gates}, shown=shown, collectors=collectors, pod=pod), ops)
     relayed = [
         RelayedProvider(

@@ -42,7 +42,7 @@ async def open_providers(config: Config) -> AsyncIterator[Mapping[str, Provider]
             provider = _provider(settings, session, retain_s=config.session.max_age)
             stack.push_async_callback(provider.keys.aclose)
             task = asyncio.create_task(provider.keys.run())
-            stack.push_async_callback(_cancelled, task)
+            stack.push_async_callback(cancelled, task)
             providers[settings.issuer] = provider
         yield providers
 
@@ -68,10 +68,11 @@ def _provider(settings: ProviderSettings, session: aiohttp.ClientSession, *, ret
 
 
 def logout_provider(provider: Provider) -> LogoutProvider:
+    """For the logout endpoint."""
     settings, rules = provider.settings, provider.settings.logout_token
     policy = LogoutPolicy(
         issuer=settings.issuer,
-        client_ids=frozenset(settings.client_id),
+        client_ids=frozenset(clients(settings)),
         algorithms=frozenset(settings.algorithms),
         leeway=rules.leeway,
         max_age=rules.max_age,
@@ -85,6 +86,11 @@ def logout_provider(provider: Provider) -> LogoutProvider:
     return LogoutProvider(policy, provider.verifier, rules.unavailable_status)
 
 
-async def _cancelled(task: "asyncio.Task[None]") -> None:
+def clients(settings: ProviderSettings) -> tuple[str, ...]:
+    """The clients whose logouts are taken here: the app's own, and those of other apps that share the store."""
+    return (*settings.client_id, *settings.receive_for)
+
+
+async def cancelled(task: "asyncio.Task[None]") -> None:
     task.cancel()
     await asyncio.wait({task})

@@ -14,6 +14,7 @@ import asyncio
 import enum
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Final, Literal, Protocol
 
 from sidecar import metrics
@@ -71,8 +72,13 @@ class Directory:
         recheck_s: float = 60.0,
         read_s: float = READ_S,
         is_store_well: Callable[[], bool] = lambda: True,
+        parties: Callable[[], tuple[bytes, ...]] = tuple,
     ) -> None:
-        """`ttl_s` is how long a binding is kept, `clock` is boot time."""
+        """`ttl_s` is how long a binding is kept, `clock` is boot time.
+
+        `parties`: whom a stored binding may belong to that does not say so, because it is older than the setting that
+        makes bindings say it. A logout of everybody at any of them then ends its session (doubt denies).
+        """
         self._store = store
         self._ttl_s = ttl_s
         self._clock = clock
@@ -81,6 +87,7 @@ class Directory:
         self._recheck_s = recheck_s
         self._read_s = read_s
         self._is_store_well = is_store_well
+        self._parties = parties
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
         self._misses: OrderedDict[bytes, float] = OrderedDict()
         self._by_session = _Groups()
@@ -180,6 +187,8 @@ class Directory:
                 found = await self._store.get_binding(credential)
                 for other in others if found is None else ():
                     found = found or await self._store.get_binding(other)
+            if found is not None and not found.parties and (parties := self._parties()):
+                found = replace(found, parties=parties)
         except TimeoutError:
             raise StoreError("store_busy", "the store is behind with its answers") from None
         if self._reads.get(credential) is asyncio.current_task():
@@ -249,4 +258,5 @@ class _Groups:
 
 
 def _digests(session: BoundSession) -> Iterable[bytes]:
-    return (session.own,) if session.sub is None else (session.own, session.sub)
+    own = (session.own,) if session.sub is None else (session.own, session.sub)
+    return own + session.parties

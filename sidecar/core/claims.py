@@ -1,11 +1,12 @@
 """What every signed statement is read with: strict JSON, times, identifiers, and the error for a wrong one.
 
-Used for logout tokens, security events, admin messages and ID tokens alike. Says nothing about what a statement means.
+Used for logout tokens, security events, admin messages and ID tokens alike. Says nothing about what a statement means:
+each kind has a module of its own that decides which of these checks it needs, in which order.
 The text of an error never repeats what a token says, because that may be personal data.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NoReturn
 
 from sidecar.errors import SidecarError
@@ -71,3 +72,62 @@ def encoded(value: str, name: str) -> bytes:
         return value.encode()
     except UnicodeEncodeError as error:  # half a surrogate pair (trap A6)
         raise TokenError("bad_claim", f"{name} is not text") from error
+
+
+# -- checks that several kinds of statement share
+
+
+def check_algorithm(header: Mapping[str, Any], algorithms: Collection[str]) -> None:
+    """The signature algorithm is one that was chosen here, never the header's choice, never none (RFC 8725 3.1)."""
+    alg = header.get("alg")
+    if not isinstance(alg, str) or alg not in algorithms or alg.lower() == "none":
+        raise TokenError("alg_not_allowed", "alg is not among the provider's `algorithms`")
+
+
+def check_issuer(claims: Mapping[str, Any], issuer: str) -> None:
+    """Exactly the issuer, trailing slash and port included."""
+    if claims.get("iss") != issuer:
+        raise TokenError("wrong_issuer", "iss is not the configured issuer")
+
+
+def audiences(claims: Mapping[str, Any]) -> list[str]:
+    """All that `aud` names."""
+    audience = claims.get("aud")
+    names: list[Any] = audience if isinstance(audience, list) else [audience]
+    if not all(isinstance(name, str) for name in names):
+        raise TokenError("wrong_audience", "aud is missing, or is neither a string nor a list of strings")
+    return names
+
+
+def issue_time(claims: Mapping[str, Any], *, leeway: float, max_age: float, now: float) -> float:
+    """When it was made, in seconds; neither in the future nor too long ago."""
+    issued_at = numeric_date(claims, "iat")
+    if issued_at is None:
+        raise TokenError("iat_missing", "iat is missing")
+    if issued_at > now + leeway:
+        raise TokenError("iat_in_future", "iat is in the future; mend the clocks or raise `leeway`")
+    if now - issued_at > max_age:
+        raise TokenError("iat_too_old", "iat is too long ago; `max_age` bounds it")
+    return issued_at
+
+
+def refuse_expired(expires: float, *, leeway: float, now: float) -> None:
+    """RFC 7519 section 4.1.4: on or after exp, it is over (trap J2, case 142)."""
+    if now >= expires + leeway:
+        raise TokenError("expired", "exp has passed; mend the clocks or raise `leeway`")
+
+
+def check_nbf(claims: Mapping[str, Any], *, leeway: float, now: float) -> None:
+    """RFC 7519 section 4.1.5."""
+    not_before = numeric_date(claims, "nbf")
+    if not_before is not None and now + leeway < not_before:
+        raise TokenError("not_yet_valid", "nbf is in the future; mend the clocks or raise `leeway`")
+
+
+def jti_of(claims: Mapping[str, Any], name: str = "jti") -> str:
+    """The name of the statement itself."""
+    jti = claims.get(name)
+    if not isinstance(jti, str) or not jti:
+        raise TokenError("jti_missing", f"{name} is missing or not a string")
+    encoded(jti, name)
+    return jti

@@ -212,6 +212,7 @@ class Gate:
     def revoked(self, revocation: Revocation) -> None:
         """A revocation changed the replica: cut what flows, and revoke the credentials of the session as well."""
         self._epoch += 1
+        self._verdicts.revoked(revocation)  # first: streams that are told judge themselves again
         self._live.revoked(revocation)
         self._condemner.revoked(revocation)
 
@@ -231,7 +232,7 @@ class Gate:
         """What a revocation may name to mean this request."""
         identity, session = judgement.identity, judgement.session
         sessions = identity.all_sessions() + ([session] if session is not None else [])
-        digests = [digest for each in sessions for digest in (each.own, each.sub) if digest is not None]
+        digests = [digest for each in sessions for digest in (each.own, each.sub, *each.parties) if digest is not None]
         credentials = [credential for credential, _ in identity.bound]
         return tuple(dict.fromkeys((*digests, *credentials, *identity.unbound)))
 

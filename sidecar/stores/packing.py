@@ -1,7 +1,8 @@
 """The bytes that stores keep: one format for every store, so that they can be compared and moved.
 
-A revocation is 31 bytes (version, kind, key id of the digest secret, digest, cut-off in ms, expiry in s), a binding 50.
-A format is never changed in place: a new one gets a new version byte, and readers know all versions they ever wrote.
+A revocation is 31 bytes (version, kind, key id of the digest secret, digest, cut-off in ms, expiry in s), a binding 50,
+or 66 where it names its party as well. A format is never changed in place: a new one gets a new version byte, and
+readers know all versions they ever wrote.
 """
 
 import logging
@@ -18,7 +19,9 @@ logger = logging.getLogger(__name__)
 
 _REVOCATION = struct.Struct(">BBB16sQI")
 _BINDING = struct.Struct(">BB16s16sqq")
+_BINDING_OF_PARTY = struct.Struct(">BB16s16sqq16s")
 _VERSION = 1
+_VERSION_OF_PARTY = 2
 _HAS_SUB = 1
 _NO_SUB = bytes(16)
 _EXPIRES_MAX = 0xFFFF_FFFF  # the year 2106
@@ -45,7 +48,10 @@ def unpack_revocation(entry: bytes) -> tuple[Revocation, int]:
 def pack_binding(session: BoundSession) -> bytes:
     """The value kept under a credential digest."""
     flags = 0 if session.sub is None else _HAS_SUB
-    return _BINDING.pack(_VERSION, flags, session.own, session.sub or _NO_SUB, session.login_time, session.sid_time)
+    values = (flags, session.own, session.sub or _NO_SUB, session.login_time, session.sid_time)
+    if session.parties:
+        return _BINDING_OF_PARTY.pack(_VERSION_OF_PARTY, *values, session.parties[0])
+    return _BINDING.pack(_VERSION, *values)  # readable for releases that know no parties
 
 
 def unpack_binding(value: bytes) -> BoundSession:
@@ -53,13 +59,18 @@ def unpack_binding(value: bytes) -> BoundSession:
 
     Unreadable is an error and not a miss: a miss would let the request pass as unbound.
     """
+    parties: tuple[bytes, ...] = ()
     try:
-        version, flags, own, sub, login_time, sid_time = _BINDING.unpack(value)
+        if value[:1] == bytes((_VERSION_OF_PARTY,)):
+            _, flags, own, sub, login_time, sid_time, *parties_read = _BINDING_OF_PARTY.unpack(value)
+            parties = tuple(parties_read)
+        else:
+            version, flags, own, sub, login_time, sid_time = _BINDING.unpack(value)
+            if version != _VERSION:
+                raise _unreadable()
     except struct.error:
         raise _unreadable() from None
-    if version != _VERSION:
-        raise _unreadable()
-    return BoundSession(own, sub if flags & _HAS_SUB else None, login_time, sid_time)
+    return BoundSession(own, sub if flags & _HAS_SUB else None, login_time, sid_time, parties=parties)
 
 
 def _unreadable() -> StoreError:

@@ -1,29 +1,17 @@
-"""From a valid logout token to revocations: under every accepted key, and only once the key is known."""
+"""From verified logouts to revocations: under every accepted key, and only once the key is known."""
 
 import pytest
 
 from sidecar.control.revoker import Revoker
 from sidecar.core.identity import Digester
-from sidecar.core.logout_token import LogoutToken
-from sidecar.core.revocation import Revocation
+from sidecar.core.revocation import Logout, Revocation
 from sidecar.stores.interface import StoreError
 
 OLD, NEW = b"before before before", b"after after after after"
 EXPIRES = 2**31
 
 
-def token() -> LogoutToken:
-    return LogoutToken(
-        issuer="https://idp.test",
-        client_ids=("app",),
-        sid="s-1",
-        sub=None,
-        cutoff=1000,
-        issued_at=1000,
-        expires=2e9,
-        jti="j",
-        whole_subject=False,
-    )
+LOGOUT = Logout("https://idp.test", ("app",), "s-1", None, 1000)
 
 
 async def published(digester: Digester) -> list[Revocation]:
@@ -34,7 +22,7 @@ async def published(digester: Digester) -> list[Revocation]:
 
     revoker = Revoker(digester=digester, publish=publish)
     await revoker.keyed()
-    await revoker(token(), EXPIRES)
+    await revoker((LOGOUT,), EXPIRES)
     return taken
 
 
@@ -56,7 +44,7 @@ async def test_what_came_before_the_key_is_refused_kept_and_published_with_it():
     digester = Digester(b"not the one that counts")
     revoker = Revoker(digester=digester, publish=publish)
     with pytest.raises(StoreError):
-        await revoker(token(), EXPIRES)
+        await revoker((LOGOUT,), EXPIRES)
     assert not taken
     digester.use(NEW)
     await revoker.keyed()

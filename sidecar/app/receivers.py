@@ -1,0 +1,189 @@
+"""The endpoints that take logouts, from the operator's choices. What is not configured does not exist: 404."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+
+from sidecar.app.providers import Provider, cancelled, clients, logout_provider
+from sidecar.app.sockets import client_tls
+from sidecar.app.state import State
+from sidecar.config.model import Config
+from sidecar.config.receiver_settings import RevokerSettings, SenderSettings, TransmitterSettings
+from sidecar.config.session_settings import TokenBinder
+from sidecar.control.admin_action import AdminActions, Realm
+from sidecar.control.events import SecurityEvents, Transmitter
+from sidecar.control.frontchannel import FramingProvider, FrontChannel
+from sidecar.control.intake import Dialect, Intake
+from sidecar.control.logout import LogoutTokens
+from sidecar.control.ops import Check
+from sidecar.control.server import Handler
+from sidecar.control.signatures import Signatures
+from sidecar.control.token_revocation import Revoker, TokenRevocations
+from sidecar.core.admin_action import AdminPolicy
+from sidecar.core.security_event import EventPolicy
+from sidecar.core.subject import Reach
+from sidecar.core.token_revocation import CallerPolicy
+from sidecar.oidc.discovery import openid_configuration, ssf_configuration
+from sidecar.oidc.fetch import client_session
+from sidecar.oidc.provider import ProviderKeys
+from sidecar.oidc.source import DiscoverySource, FileSource, Source, UrlSource
+from sidecar.oidc.verifier import Verifier
+
+FRONTCHANNEL = "frontchannel-logout"
+EVENTS = "events"
+REVOCATION = "global-token-revocation"
+
+
+@dataclass(frozen=True, slots=True)
+class Receivers:
+    """What is served under the control prefix, and what may be wrong with it."""
+
+    endpoints: Mapping[str, Handler]  # by what follows the prefix
+    shown: Mapping[str, Check]
+
+
+@contextlib.asynccontextmanager
+async def open_receivers(config: Config, state: State, providers: Mapping[str, Provider]) -> AsyncIterator[Receivers]:
+    """The endpoints. Senders whose keys cannot be had are waited for in the background."""
+    async with contextlib.AsyncExitStack() as stack:
+        session = await stack.enter_async_context(client_session())
+        intake = Intake(publish=state.revoker, digester=state.digester, session_max_age=config.session.max_age)
+        signatures = Signatures()
+        senders = _Senders(stack, session)
+        dialects: dict[str, Dialect] = {
+            "backchannel-logout": LogoutTokens(
+                providers={issuer: logout_provider(provider) for issuer, provider in providers.items()},
+                signatures=signatures,
+            ),
+            **_frontchannel(config),
+            **_admin_actions(providers, signatures),
+            **_events(config, senders, signatures),
+            **_token_revocation(config, senders, signatures),
+        }
+        yield Receivers({name: intake.handler(dialect) for name, dialect in dialects.items()}, senders.shown)
+
+
+def _frontchannel(config: Config) -> Mapping[str, Dialect]:
+    framing = {
+        provider.issuer: FramingProvider(
+            provider.issuer,
+            clients(provider),
+            provider.frontchannel.origins,
+            provider.logout_token.leeway,
+            provider.frontchannel.allow_missing_iss,
+        )
+        for provider in config.providers
+        if provider.frontchannel.enabled
+    }
+    if not framing:
+        return {}
+    session = config.session
+    names = [each.name for each in session.credentials if each.carrier == "cookie"]
+    names += [binder.cookie for binder in session.bind if isinstance(binder, TokenBinder) and binder.cookie]
+    trusted = [network for network in config.trusted_proxies if network != "unix"]
+    cookies = [name.encode() for name in dict.fromkeys(names)]
+    dialect = FrontChannel(providers=framing, cookies=cookies, trusted=trusted, session_max_age=session.max_age)
+    return {FRONTCHANNEL: dialect}
+
+
+def _admin_actions(providers: Mapping[str, Provider], signatures: Signatures) -> Mapping[str, Dialect]:
+    realms = [_realm(provider) for provider in providers.values() if provider.settings.keycloak_admin]
+    if not realms:
+        return {}
+    logout = AdminActions(endpoint="k_logout", action="LOGOUT", realms=realms, signatures=signatures)
+    policy = AdminActions(endpoint="k_push_not_before", action="PUSH_NOT_BEFORE", realms=realms, signatures=signatures)
+    return {each.endpoint: each for each in (logout, policy)}
+
+
+def _realm(provider: Provider) -> Realm:
+    settings = provider.settings
+    policy = AdminPolicy(
+        issuer=settings.issuer,
+        client_ids=frozenset(clients(settings)),
+        algorithms=frozenset(settings.algorithms),
+        leeway=settings.logout_token.leeway,
+    )
+    return Realm(policy, provider.verifier)
+
+
+def _events(config: Config, senders: "_Senders", signatures: Signatures) -> Mapping[str, Dialect]:
+    transmitters = {
+        settings.issuer: Transmitter(_event_policy(config, settings), senders.verifier(settings, ssf_configuration))
+        for settings in config.receivers.security_events
+    }
+    return {EVENTS: SecurityEvents(transmitters=transmitters, signatures=signatures)} if transmitters else {}
+
+
+def _event_policy(config: Config, settings: TransmitterSettings) -> EventPolicy:
+    return EventPolicy(
+        issuer=settings.issuer,
+        audiences=frozenset(settings.audiences),
+        reach=_reach(config, settings, whole_subject=settings.sid_scope == "subject"),
+        acts_on=settings.events,
+        algorithms=frozenset(settings.algorithms),
+        leeway=settings.leeway,
+        max_age=settings.max_age,
+    )
+
+
+def _token_revocation(config: Config, senders: "_Senders", signatures: Signatures) -> Mapping[str, Dialect]:
+    revokers = [_revoker(config, settings, senders) for settings in config.receivers.global_token_revocation]
+    return {REVOCATION: TokenRevocations(revokers=revokers, signatures=signatures)} if revokers else {}
+
+
+def _revoker(config: Config, settings: RevokerSettings, senders: "_Senders") -> Revoker:
+    endpoint = f"{config.public_url or ''}{config.control.prefix}/{REVOCATION}"
+    policy = CallerPolicy(
+        issuer=settings.issuer,
+        audiences=frozenset(settings.audiences or (endpoint,)),
+        reach=_reach(config, settings),
+        callers=frozenset(settings.callers),
+        algorithms=frozenset(settings.algorithms),
+        leeway=settings.leeway,
+    )
+    if settings.secret is not None:
+        return Revoker(policy, None, settings.secret.reveal())
+    return Revoker(policy, senders.verifier(settings, openid_configuration))
+
+
+def _reach(config: Config, settings: SenderSettings, *, whole_subject: bool = False) -> Reach:
+    ends = settings.providers or (settings.issuer,)
+    parties = {provider.issuer: clients(provider) for provider in config.providers if provider.issuer in ends}
+    return Reach(settings.issuer, parties, settings.email_as_sub, whole_subject=whole_subject)
+
+
+class _Senders:
+    """The keys of senders: loaded in the background until the stack ends."""
+
+    def __init__(self, stack: contextlib.AsyncExitStack, session: aiohttp.ClientSession) -> None:
+        self._stack = stack
+        self._session = session
+        self.shown: dict[str, Check] = {}
+
+    def verifier(self, settings: SenderSettings, place: Callable[[str], str]) -> Verifier:
+        """Verifies what this sender signs. `place`: where its metadata is."""
+        keys = ProviderKeys(issuer=settings.issuer, source=self._source(settings, place))
+        self._stack.push_async_callback(keys.aclose)
+        self._stack.push_async_callback(cancelled, asyncio.create_task(keys.run()))
+        verifier = Verifier(keys=keys, algorithms=settings.algorithms)
+        kind = EVENTS if isinstance(settings, TransmitterSettings) else REVOCATION
+        self.shown[f"keys {settings.issuer} ({kind})"] = verifier.problem
+        return verifier
+
+    def _source(self, settings: SenderSettings, place: Callable[[str], str]) -> Source:
+        tls = client_tls(settings.ca_file)
+        if settings.jwks_file is not None:
+            return FileSource(Path(settings.jwks_file))
+        if settings.jwks_uri is not None:
+            return UrlSource(session=self._session, jwks_uri=settings.jwks_uri, tls=tls)
+        return DiscoverySource(
+            session=self._session,
+            issuer=settings.issuer,
+            internal_url=settings.internal_url,
+            tls=tls,
+            place=place,
+        )
