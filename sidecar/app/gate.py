@@ -9,7 +9,7 @@ from sidecar.bindings.token import TokenBinder
 from sidecar.config.model import Config
 from sidecar.config.session_settings import TokenBinder as TokenSettings
 from sidecar.core.credentials import Carriers
-from sidecar.core.denial import Action
+from sidecar.core.denial import Action, Manner
 from sidecar.core.paths import compile_pattern
 from sidecar.core.routes import Route, Routes, Rule
 from sidecar.core.verdict import Policy
@@ -41,7 +41,9 @@ def build_gate(
         cutoff=state.replica.cutoff,
     )
     token_cookies = [token.cookie for token in tokens if token.cookie]
-    enforcer = Enforcement(carriers=carriers, identifier=identifier, token_cookies=token_cookies)
+    rules = config.enforcement
+    manner = Manner(rules.page.text if rules.page is not None else None, rules.clear_site_data)
+    enforcer = Enforcement(carriers=carriers, identifier=identifier, token_cookies=token_cookies, manner=manner)
     policy = Policy(
         deny_unbound=session.unbound == "deny",
         fail_open=config.store.on_stale == "fail_open",

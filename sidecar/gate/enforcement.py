@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from sidecar.core.cookies import Scope, SetCookie, expire
 from sidecar.core.credentials import Carriers
-from sidecar.core.denial import Action, Answer, answer, is_navigation
+from sidecar.core.denial import PLAIN, Action, Answer, Manner, answer, is_navigation
 from sidecar.core.paths import path_of
 from sidecar.core.routes import Rule
 from sidecar.core.stripping import strip_fields, strip_target
@@ -31,7 +31,15 @@ _PLAIN_SEGMENT = re.compile(rb"[A-Za-z0-9._~-]+")
 class Enforcement:
     """Turns denials into answers or stripped requests."""
 
-    def __init__(self, *, carriers: Carriers, identifier: Identifier, token_cookies: Sequence[bytes]) -> None:
+    def __init__(
+        self,
+        *,
+        carriers: Carriers,
+        identifier: Identifier,
+        token_cookies: Sequence[bytes],
+        manner: Manner = PLAIN,
+    ) -> None:
+        self._manner = manner
         self._carriers = carriers
         self._identifier = identifier
         self._names = tuple(dict.fromkeys((*carriers.cookies, *token_cookies)))
@@ -63,6 +71,8 @@ class Enforcement:
             login_url=rule.login_url,
             navigation=is_navigation(request.method, request.fields) and not request.upgrade,
             expired_cookies=() if denial.is_temporary else self.expired_cookies(request),
+            accept_language=request.fields.get(b"accept-language", b""),
+            manner=self._manner,
         )
 
     def strips(self, denial: Deny, rule: Rule, request: RequestHead) -> bool:
