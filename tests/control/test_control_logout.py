@@ -5,9 +5,8 @@ import base64
 import contextlib
 import gzip
 import json
-import logging
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,39 +14,27 @@ from urllib.parse import quote, urlencode
 
 import aiohttp
 import pytest
-from aiohttp import web
+from bench_control import DIGESTER, GONE, Given, Log, serving, signed, verifier_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from joserfc.jwk import RSAKey
-from joserfc.jws import JWSRegistry
 
-from sidecar import clock, log, metrics
+from sidecar import clock, metrics
 from sidecar.control import body as bodies_of
 from sidecar.control import intake, seen, signatures
-from sidecar.control.app import control_runner
 from sidecar.control.intake import Intake, SparseLines
 from sidecar.control.logout import LogoutProvider, LogoutTokens
 from sidecar.control.seen import Seen
 from sidecar.control.signatures import Signatures
-from sidecar.core.identity import Digester, Kind
+from sidecar.core.identity import Kind
 from sidecar.core.logout_token import EVENT, LogoutPolicy
-from sidecar.core.revocation import SLACK_S, Logout, Revocation, meant_by
-from sidecar.oidc.jwks import import_keys
-from sidecar.oidc.provider import ProviderKeys
-from sidecar.oidc.source import Loaded
-from sidecar.oidc.verifier import Verifier
+from sidecar.core.revocation import SLACK_S
 from sidecar.stores.interface import StoreError
 
 KEY, OTHER = RSAKey.generate_key(2048, {"kid": "k1"}), RSAKey.generate_key(2048, {"kid": "k2"})
 ISSUER, OTHER_ISSUER = "https://idp.example", "https://other.example"
 PATH = "/_sidecar/backchannel-logout"
 FORM = "application/x-www-form-urlencoded"
-DIGESTER = Digester(b"0123456789abcdef")
-GONE = object()
-
-
-def b64(value: object) -> bytes:
-    return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=")
 
 
 def token(key: RSAKey = KEY, header: Mapping[str, Any] = {}, **changes: Any) -> str:
@@ -63,45 +50,7 @@ def token(key: RSAKey = KEY, header: Mapping[str, Any] = {}, **changes: Any) -> 
         "events": {EVENT: {}},
         **changes,
     }
-    claims = {name: value for name, value in claims.items() if value is not GONE}
-    signing_input = b64({"alg": "RS256", "kid": key.kid, **header}) + b"." + b64(claims)
-    signature = JWSRegistry.algorithms["RS256"].sign(signing_input, key)
-    return (signing_input + b"." + base64.urlsafe_b64encode(signature).rstrip(b"=")).decode()
-
-
-class Given:
-    """A key source whose answers are at hand, after as long as the test likes."""
-
-    metadata = None
-
-    def __init__(self, *keys: RSAKey) -> None:
-        self.keys = keys
-        self.open = asyncio.Event()
-        self.open.set()
-        self.loads = 0
-
-    async def load(self, now: float) -> Loaded:
-        self.loads += 1
-        await self.open.wait()
-        return Loaded(import_keys({"keys": [key.as_dict(private=False) for key in self.keys]}), None)
-
-
-class Log:
-    """Publishing as the store's feed does it: applied at once, durable later or never."""
-
-    def __init__(self) -> None:
-        self.applied: list[Revocation] = []
-        self.error: Exception | None = None
-        self.open = asyncio.Event()
-        self.open.set()
-        self.finished = 0
-
-    async def publish(self, logouts: Sequence[Logout], expires: int) -> None:
-        self.applied.extend(each for logout in logouts for each in meant_by(logout, DIGESTER, expires=expires))
-        await self.open.wait()
-        if self.error is not None:
-            raise self.error
-        self.finished += 1
+    return signed(key, header, claims)
 
 
 @dataclass
@@ -169,19 +118,7 @@ def policy(issuer: str, **switches: Any) -> LogoutPolicy:
 
 
 async def provider(issuer: str, source: Given) -> LogoutProvider:
-    keys = ProviderKeys(issuer=issuer, source=source)
-    await keys.renew(1.0)
-    return LogoutProvider(policy(issuer), Verifier(keys=keys, algorithms=["RS256"]))
-
-
-class Lines(logging.Handler):
-    def __init__(self, lines: list[dict[str, Any]]) -> None:
-        super().__init__()
-        self.lines = lines
-        self.setFormatter(log.JsonFormatter())
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(json.loads(self.format(record)))
+    return LogoutProvider(policy(issuer), await verifier_of(issuer, source))
 
 
 @contextlib.asynccontextmanager
@@ -190,23 +127,15 @@ async def started(folder: Path) -> AsyncIterator[Bench]:
     providers = {ISSUER: await provider(ISSUER, source), OTHER_ISSUER: await provider(OTHER_ISSUER, other_source)}
     taking = Intake(publish=durable.publish, digester=DIGESTER, session_max_age=3600)
     endpoint = taking.handler(LogoutTokens(providers=providers, signatures=Signatures()))
-    runner = control_runner(prefix="/_sidecar", endpoints={"backchannel-logout": endpoint})
-    await runner.setup()
-    path = str(folder / "control.sock")
-    await web.UnixSite(runner, path).start()
     lines: list[dict[str, Any]] = []
-    handler, owner = Lines(lines), logging.getLogger("sidecar")
-    owner.addHandler(handler)
-    previous = owner.level
-    owner.setLevel(logging.DEBUG)
-    try:
-        async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(path), auto_decompress=False) as session:
+    async with (
+        serving(folder, {"backchannel-logout": endpoint}, lines) as path,
+        aiohttp.ClientSession(connector=aiohttp.UnixConnector(path), auto_decompress=False) as session,
+    ):
+        try:
             yield Bench(path, session, durable, source, other_source, providers, lines)
-    finally:
-        durable.open.set()
-        owner.removeHandler(handler)
-        owner.setLevel(previous)
-        await runner.cleanup()
+        finally:
+            durable.open.set()
 
 
 @pytest.fixture
