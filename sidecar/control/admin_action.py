@@ -80,7 +80,6 @@ class AdminActions:
         for realm, found in zip(self._realms, answers, strict=True):
             if isinstance(found, Verified):
                 return realm, found
-        for problem in answers:
-            if isinstance(problem, BaseException):
-                raise problem
-        raise TokenError("unknown_kid", "no realm has this key")
+        problems = [found for found in answers if isinstance(found, BaseException)]
+        # A realm that has the key knows better than one that has not.
+        raise next((problem for problem in problems if not isinstance(problem, UnknownKey)), problems[0])

@@ -24,7 +24,7 @@ from sidecar.core.claims import identifier
 from sidecar.core.cookies import Scope, expire
 from sidecar.core.revocation import Logout
 
-_MAX_QUERY: Final = 8192
+_MAX_QUERY: Final = 4096
 _MAX_PARAMETERS: Final = 32
 _OWN_SITE: Final = ("same-origin", "same-site")
 
