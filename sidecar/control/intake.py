@@ -31,6 +31,7 @@ ANSWER_S = 0.9  # after the last byte of the request; the rest of the second is 
 MAX_READING = 512  # bodies on their way, 64 KiB each, of all endpoints together
 QUIET_S = 1.0  # between two lines about the same fault of strangers
 DIGITS = 12  # of a digest in the log
+BACKCHANNEL = "backchannel"  # its log line and its metric have had names of their own from the start
 
 
 @dataclass(slots=True)
@@ -173,22 +174,32 @@ class Intake:
     def _report(self, dialect: Dialect, result: str, reason: str, entry: Entry) -> None:
         """One log line and the metrics of one message (reference operations.md section 6)."""
         duration = clock.boot() - entry.started
-        event = _count(dialect.endpoint, result, reason)
+        is_token = dialect.endpoint == BACKCHANNEL
+        if is_token:
+            metrics.logout_tokens.labels(result, reason).inc()
+        else:
+            metrics.logout_messages.labels(dialect.endpoint, result, reason).inc()
         metrics.logout_seconds.observe(duration)
         level = logging.INFO if result == "accepted" else logging.WARNING
-        if not logger.isEnabledFor(level):
+        fields = self._told(dialect, reason, entry) if logger.isEnabledFor(level) else None
+        if fields is None:
             return
-        fields: dict[str, str | int] = {} if event == "logout_token" else {"endpoint": dialect.endpoint}
-        fields |= {"provider": entry.provider} if entry.provider else {}
+        fields = {"result": result, "reason": reason, **fields, "duration_ms": round(duration * 1000, 3)}
+        if is_token:
+            log.event(logger, level, "logout_token", **fields)
+        else:
+            log.event(logger, level, "logout_message", endpoint=dialect.endpoint, **fields)
+
+    def _told(self, dialect: Dialect, reason: str, entry: Entry) -> dict[str, str | int | float] | None:
+        """What the log says about whom a message is from and for; None: nothing at all, so soon after the last line."""
+        fields: dict[str, str | int | float] = {"provider": entry.provider} if entry.provider else {}
         if entry.is_verified:
-            fields |= self._hashed(entry)
-        else:  # anybody can send what is no message
-            topic = f"{dialect.endpoint} {reason} {entry.provider or ''}"
-            left_out = self._lines.left_out(topic, entry.started)
-            if left_out is None:
-                return
-            fields |= {"left_out": left_out} if left_out else {}
-        log.event(logger, level, event, result=result, reason=reason, **fields, duration_ms=round(duration * 1000, 3))
+            return fields | self._hashed(entry)
+        # Anybody can send what is no message.
+        left_out = self._lines.left_out(f"{dialect.endpoint} {reason} {entry.provider or ''}", entry.started)
+        if left_out is None:
+            return None
+        return fields | ({"left_out": left_out} if left_out else {})
 
     def _hashed(self, entry: Entry) -> dict[str, str | int]:
         """What the log may say about a message: never a raw sid, sub or jti."""
@@ -225,15 +236,6 @@ class SparseLines:
             return None
         self._last[topic] = now, 0
         return left_out
-
-
-def _count(endpoint: str, result: str, reason: str) -> str:
-    """Count a message, and say what its log line is called; logout tokens have names of their own."""
-    if endpoint == "backchannel":
-        metrics.logout_tokens.labels(result, reason).inc()
-        return "logout_token"
-    metrics.logout_messages.labels(endpoint, result, reason).inc()
-    return "logout_message"
 
 
 def _short(digest: bytes) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from sidecar.control.form import read_logout_token
-from sidecar.control.intake import Entry, Refusal
+from sidecar.control.intake import BACKCHANNEL, Entry, Refusal
 from sidecar.control.seen import Seen, name_of
 from sidecar.control.server import answer, error_answer
 from sidecar.control.signatures import Signatures
@@ -31,7 +31,7 @@ class LogoutProvider:
 class LogoutTokens:
     """The dialect of Back-Channel Logout 1.0."""
 
-    endpoint = "backchannel"
+    endpoint = BACKCHANNEL
     method = "POST"  # section 2.5
 
     def __init__(self, *, providers: Mapping[str, LogoutProvider], signatures: Signatures) -> None:
