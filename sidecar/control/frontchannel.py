@@ -29,7 +29,7 @@ _MAX_PARAMETERS: Final = 32
 _OWN_SITE: Final = ("same-origin", "same-site")
 
 # Each request may add an entry to the log, for as long as revocations are kept: this many may live at one time.
-MAX_LIVE: Final = 100_000
+MAX_LIVE: Final = 500_000
 BURST: Final = 1_000
 EACH: Final = Rate(burst=20, per_second=1)
 

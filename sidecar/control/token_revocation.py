@@ -67,17 +67,17 @@ class TokenRevocations:
         """Who asks, and for whom."""
         entry.unavailable_status = 422
         revoker = self._with_secret(message.credential)
-        issued_at = entry.now
         if revoker is not None:
             # No signed time: as late as it may be on the provider's clock.
-            issued_at = entry.now + revoker.policy.leeway
+            asked_at = entry.now + revoker.policy.leeway
         else:
             revoker, caller = await self._with_signature(message.credential, entry)
             self._bind_to_body(caller, revoker, message.body, entry)
-            issued_at, entry.jti = caller.issued_at, caller.jti
+            # The JWT may have been made some time before the request that it is for.
+            asked_at, entry.jti = max(caller.issued_at, entry.now), caller.jti
         entry.provider = revoker.policy.issuer
         found = targets(read_request(message.body), revoker.policy.reach)
-        entry.logouts = revoker.policy.reach.logouts(found, int(issued_at * 1000))
+        entry.logouts = revoker.policy.reach.logouts(found, int(asked_at * 1000))
 
     def accepted(self, request: web.BaseRequest, entry: Entry) -> web.Response:  # noqa: ARG002 - as every dialect's
         """Section 3.4.1."""

@@ -18,7 +18,7 @@ from sidecar.core.revocation import Logout
 Action = Literal["LOGOUT", "PUSH_NOT_BEFORE"]
 
 LIFETIME_S: Final = 30  # Keycloak's, since ever: `expiration` is so much later than the message was made
-MAX_LIFETIME_S: Final = 3600  # nobody may keep one for longer and use it later
+MAX_LIFETIME_S: Final = 300  # nobody may keep one for longer and use it later
 MAX_SESSIONS: Final = 1000
 _OF_OTHER_TOKENS: Final = ("iss", "aud", "sub", "iat", "exp", "typ", "azp", "nonce", "events")
 
@@ -65,7 +65,8 @@ def validate(
     if action == "LOGOUT" and not sids and not not_before:
         raise TokenError("no_sub_or_sid", "the message names nobody: keycloakSessionIds and notBefore are both empty")
     if sids:
-        cutoff = int(max(expires - LIFETIME_S, min(now, expires)) * 1000)
+        made = max(expires - LIFETIME_S, min(now, expires))
+        cutoff = int(min(made, now + policy.leeway) * 1000)
         logouts = tuple(Logout(policy.issuer, (client,), sid, None, cutoff) for sid in sids)
     elif not_before:
         # A date in the future would keep everybody out until then: what is meant is known when it has come.
@@ -82,7 +83,7 @@ def _check_expiration(claims: dict[str, Any], policy: AdminPolicy, now: float) -
         raise TokenError("exp_missing", "expiration is missing")
     refuse_expired(expires, leeway=policy.leeway, now=now)
     if expires > now + policy.leeway + MAX_LIFETIME_S:
-        raise TokenError("exp_far_ahead", "expiration is more than an hour ahead; mend the clocks or raise `leeway`")
+        raise TokenError("exp_far_ahead", "expiration is minutes ahead; mend the clocks or raise `leeway`")
     return expires
 
 

@@ -144,15 +144,23 @@ def _complex(value: Mapping[str, Any], reach: Reach) -> Iterator[Target]:
     user, session = value.get("user"), value.get("session")
     if user is None and session is None:
         raise TokenError("subject_unusable", "the subject has neither user nor session")
-    users: Sequence[Target] = ()
-    if user is not None:
-        if not isinstance(user, dict) or _format(user) == "complex":
-            raise TokenError("subject_missing", "user is not a simple subject")
-        users = tuple(_read(user, reach, "subject"))
-    if session is None:
-        yield from users
-        return
+    sid = None if session is None else _sid(session)
+    try:
+        users = () if user is None else tuple(_read_user(user, reach))
+    except TokenError:
+        if sid is None or reach.whole_subject:
+            raise
+        users = ()  # the session alone will do
+    yield from (Target(sid, each.sub, each.issuer) for each in users or (Target(None, None),))
+
+
+def _sid(session: object) -> str:
     if not isinstance(session, dict) or _format(session) != "opaque":
         raise TokenError("subject_unusable", "a session is known by its opaque id only")
-    sid = _member(session, "id")
-    yield from (Target(sid, each.sub, each.issuer) for each in users or (Target(None, None),))
+    return _member(session, "id")
+
+
+def _read_user(user: object, reach: Reach) -> Iterator[Target]:
+    if not isinstance(user, dict) or _format(user) == "complex":
+        raise TokenError("subject_missing", "user is not a simple subject")
+    return _read(user, reach, "subject")

@@ -39,6 +39,8 @@ class Condemner:
     def revoked(self, revocation: Revocation) -> None:
         """A revocation changed the replica: it is meant for every credential of its sessions that is known here."""
         for credential, session in self._directory.bindings_of(revocation.digest):
+            if len(self._tasks) >= _AT_ONCE:
+                return  # a logout of everybody; what is left out is said again by the next denial
             if covers(revocation, session):
                 self._condemn(credential, revocation.cutoff)
 

@@ -391,7 +391,7 @@ def test_the_client_is_the_last_address_that_is_no_proxy(lines: list[str], clien
 def test_what_strangers_can_add_to_the_log_is_bounded() -> None:
     kept = 12 * 3600
     rate = frontchannel.MAX_LIVE / kept
-    assert frontchannel.BURST + rate * kept <= 101_000
+    assert frontchannel.BURST + rate * kept <= 501_000
 
 
 # -- security events
@@ -509,6 +509,15 @@ async def test_all_sessions_of_the_user_end(bench: Bench) -> None:
     answer = await bench.revoke(caller())
     assert (answer.status, answer.body) == (204, b"")
     assert bench.digests() == {DIGESTER.sub(IDP, client, "jane@example.org") for client in ("wiki", "shop")}
+
+
+async def test_logins_are_over_up_to_the_request_and_not_to_the_making_of_its_jwt(bench: Bench) -> None:
+    before = clock.wall()
+    assert (await bench.revoke(caller(iat=int(before) - 200))).status == 204
+    assert before * 1000 <= bench.log.applied[0].cutoff <= (before + 5) * 1000
+    bench.log.applied.clear()
+    assert (await bench.revoke(SECRET)).status == 204  # no time at all: as late as it may be there
+    assert bench.log.applied[0].cutoff == pytest.approx((before + 60) * 1000, abs=5000)
 
 
 UNKNOWN_CALLERS: list[tuple[str, Callable[[], str], str]] = [

@@ -52,7 +52,7 @@ def test_the_sessions_of_a_user_end_one_by_one() -> None:
     assert {each.cutoff for each in logouts} == {NOW * 1000}
 
 
-@pytest.mark.parametrize(("provider_ahead", "until"), [(0, 0), (20, 20), (-20, 0), (-25, 0)])
+@pytest.mark.parametrize(("provider_ahead", "until"), [(0, 0), (20, 20), (80, 60), (-20, 0), (-25, 0), (-50, -20)])
 def test_sessions_end_until_the_message_was_made_whatever_the_clocks_say(provider_ahead: int, until: int) -> None:
     """A provider's clock that is ahead has later logins; one that is behind is no reason to miss any."""
     (logout, _) = check(SOME, expiration=NOW + provider_ahead + LIFETIME_S).logouts
@@ -81,7 +81,7 @@ REFUSED = [
     ("client a list", ALL, {"resource": ["wiki"]}, "wrong_audience"),
     ("no expiration", ALL, {"expiration": GONE}, "exp_missing"),
     ("expired", ALL, {"expiration": NOW - 60}, "expired"),
-    ("expiration far ahead", ALL, {"expiration": NOW + 3661}, "exp_far_ahead"),
+    ("expiration far ahead", ALL, {"expiration": NOW + 361}, "exp_far_ahead"),
     ("expiration NaN", ALL, {"expiration": float("nan")}, "bad_claim"),
     ("no id", ALL, {"id": GONE}, "jti_missing"),
     ("nobody", ALL, {"notBefore": 0}, "no_sub_or_sid"),
@@ -129,6 +129,5 @@ def test_any_claims_are_valid_or_a_token_error(changes: dict[str, Any]) -> None:
             action = check(base, **changes)
         except TokenError:
             continue
-        # Nobody is locked out beyond now, and only a date ends everybody.
-        assert all(logout.cutoff <= (NOW + 3660 + LIFETIME_S) * 1000 for logout in action.logouts)
-        assert all(logout.cutoff <= (NOW + 60) * 1000 for logout in action.logouts if logout.everybody)
+        # Nobody is locked out beyond now.
+        assert all(logout.cutoff <= (NOW + POLICY.leeway) * 1000 for logout in action.logouts)

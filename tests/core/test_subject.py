@@ -1,5 +1,6 @@
 """Subject identifiers (RFC 9493): each format, what can be found of it, and what must not be taken for nobody."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -25,6 +26,11 @@ READ = [
     ("complex with a session", {"format": "complex", "session": SESSION}, [Target("s-1", None)]),
     ("complex with both", {"format": "complex", "session": SESSION, "user": USER}, [Target("s-1", "u-1", IDP)]),
     ("complex without a name", {"session": SESSION, "user": USER}, [Target("s-1", "u-1", IDP)]),
+    (
+        "complex with a session and a user that cannot be found",
+        {"format": "complex", "session": SESSION, "user": {"format": "email", "email": "a@b.example"}},
+        [Target("s-1", None)],
+    ),
     # A device is nothing that we know: all of the user's sessions, rather than none.
     (
         "complex with a device",
@@ -151,3 +157,11 @@ def test_any_value_names_somebody_or_is_a_token_error(value: Any) -> None:
         assert found
         assert all(target.sid or target.sub for target in found)
         assert reach.logouts(found, 1)
+
+
+def test_where_a_session_means_its_user_the_user_has_to_be_found() -> None:
+    wide = replace(REACH, whole_subject=True)
+    value = {"format": "complex", "session": SESSION, "user": {"format": "email", "email": "a@b.example"}}
+    with pytest.raises(TokenError) as caught:
+        targets_of(value, wide, opaque="subject")
+    assert caught.value.reason == "subject_unusable"
