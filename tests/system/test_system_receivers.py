@@ -89,14 +89,20 @@ def test_sign_out_all_ends_every_session_before_it_and_none_after(
         )
 
 
-def test_sign_out_all_reaches_a_cookie_that_only_the_store_remembers(provider: Provider, tmp_path: Path) -> None:
-    sidecar = sidecar_of(provider, tmp_path)
+@pytest.mark.parametrize("was_on", [True, False])
+def test_sign_out_all_reaches_a_cookie_that_only_the_store_remembers(
+    provider: Provider, tmp_path: Path, was_on: bool
+) -> None:
+    """Bound before the setting was switched on, the binding does not say whose it is."""
+    sidecar = sidecar_of(provider, tmp_path, keycloak_admin=was_on)
     with sidecar:
         ready(sidecar)
         assert status(sidecar, id_token=provider.id_token(), JSESSIONID="jane-s") == 200
         sidecar.terminate()
+    sidecar.config["providers"][0]["keycloak_admin"] = True
     with sidecar:
         ready(sidecar)
+        assert status(sidecar, JSESSIONID="jane-s") == 200
         token = provider.admin("LOGOUT", notBefore=int(time.time()))
         assert post(sidecar, "k_logout", token, Content_Type="text/plain").status_code == 200
         assert status(sidecar, JSESSIONID="jane-s") == 401
