@@ -64,7 +64,8 @@ class SecurityEvents:
         entry.provider = transmitter.policy.issuer
         verified = await self._signatures.verified(transmitter.verifier, message)
         event = validate(verified.header, verified.claims, policy=transmitter.policy, now=entry.now)
-        entry.jti, entry.notes, entry.logouts = event.jti, event.notes, event.logouts
+        entry.jti, entry.logouts = event.jti, event.logouts
+        entry.notes = () if event.logouts else event.notes  # what else was in it matters only where nothing ended
 
     def accepted(self, request: web.BaseRequest, entry: Entry) -> web.Response:  # noqa: ARG002 - as every dialect's
         """Section 2.2."""

@@ -60,7 +60,7 @@ class FrontChannel:
     """The dialect of Front-Channel Logout 1.0."""
 
     endpoint = "frontchannel"
-    method = "GET"  # section 3
+    method = "GET"  # section 2: what a frame does
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class FrontChannel:
         self._policy = f"default-src 'none'; frame-ancestors {' '.join(sorted(origins))}"
 
     async def read(self, request: web.BaseRequest) -> Named:
-        """The parameters of section 3."""
+        """The parameters of section 2."""
         query = request.raw_path.partition("?")[2]
         if len(query) > _MAX_QUERY:
             raise BadRequest("too_large", "the query is too long")
@@ -91,7 +91,7 @@ class FrontChannel:
         except ValueError as error:
             raise BadRequest("malformed", "the query cannot be read") from error
         issuer, sid = _only(pairs, "iss"), _only(pairs, "sid")
-        if sid is None:  # section 3 lets a provider leave both out; then nobody is named
+        if sid is None:  # section 2 lets a provider leave both out; then nobody is named
             raise BadRequest("no_sub_or_sid", "sid is missing; the provider must be told that sid is required")
         # Some providers do not encode a plus, of which base64 is full.
         sids = (sid, sid.replace(" ", "+")) if "+" in query and " " in sid else (sid,)

@@ -156,7 +156,7 @@ class Intake:
             self._reading -= 1
 
     async def _publish_until(self, deadline: float, logouts: Sequence[Logout]) -> None:
-        """Publish, but wait only so long. No limit on the number: who gets a message this far has proved something."""
+        """Publish, but wait only so long. No limit on the number: who gets this far has a proof, or is counted out."""
         expires = expiry(self._late(), self._session_max_age)
         task = asyncio.ensure_future(self._publish(logouts, expires))
         self._publishing.add(task)

@@ -23,6 +23,7 @@ from sidecar.core.token_revocation import Caller, CallerPolicy, read_request, ta
 from sidecar.oidc.verifier import Verifier, unverified_issuer
 
 _MAX_CREDENTIAL: Final = 16 * 1024
+_ASKED: Final = struct.Struct(">32sd")  # digest of a body, and when it was asked for
 
 
 class Unauthorized(TokenError):
@@ -72,9 +73,7 @@ class TokenRevocations:
             asked_at = entry.now + revoker.policy.leeway
         else:
             revoker, caller = await self._with_signature(message.credential, entry)
-            self._bind_to_body(caller, revoker, message.body, entry)
-            # The JWT may have been made some time before the request that it is for.
-            asked_at, entry.jti = max(caller.issued_at, entry.now), caller.jti
+            asked_at, entry.jti = self._first_asked_at(caller, revoker, message.body, entry), caller.jti
         entry.provider = revoker.policy.issuer
         found = targets(read_request(message.body), revoker.policy.reach)
         entry.logouts = revoker.policy.reach.logouts(found, int(asked_at * 1000))
@@ -108,13 +107,22 @@ class TokenRevocations:
         except TokenError as error:
             raise Unauthorized(error.reason, str(error)) from error
 
-    def _bind_to_body(self, caller: Caller, revoker: Revoker, body: bytes, entry: Entry) -> None:
-        """A JWT is good for the body that it first came with: that again is a retry, another one is a thief's."""
-        name, what = name_of(revoker.policy.issuer, caller.jti), _digest(body)
-        known = self._seen.get(name, entry.now)
-        if known is not None and known != what:
+    def _first_asked_at(self, caller: Caller, revoker: Revoker, body: bytes, entry: Entry) -> float:
+        """When this was asked first. The JWT may have been made some time before the request that it is for.
+
+        A JWT is good for the body that it first came with. The same again is a retry, which means what it meant then;
+        another one is a thief's.
+        """
+        name, now = name_of(revoker.policy.issuer, caller.jti), entry.now
+        what = _ASKED.pack(_digest(body), max(caller.issued_at, now))
+        known = self._seen.get(name, now)
+        if known is None:
+            self._seen.add(name, what, caller.expires, now)
+            known = what
+        first_body, asked_at = _ASKED.unpack(known)
+        if first_body != _digest(body):
             raise Unauthorized("replayed_jti", "jti was used before, with another body")
-        self._seen.add(name, what, caller.expires, entry.now)
+        return float(asked_at)
 
 
 def _bearer(request: web.BaseRequest) -> str:

@@ -5,7 +5,7 @@ the RISC profile that mean the end of sessions. The caller has verified the sign
 Nothing is stored or changed here.
 
 Not to be confused with logout tokens: those are never typed `secevent+jwt`, and these always are. Each endpoint refuses
-the other's (RFC 8417 section 4.6, RFC 8725 section 3.11).
+the other's (RFC 8417 sections 4.5 to 4.8, RFC 8725 section 3.11).
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -42,7 +42,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "sessions-revoked": f"{_RISC}sessions-revoked",  # deprecated in favour of CAEP's, and still sent
     "credential-compromise": f"{_RISC}credential-compromise",
 }
-# Sent when the receiver asks whether the stream works (Shared Signals Framework 1.0 section 8.1.4.1; its older names).
+# Sent when a receiver asks whether the stream works (Shared Signals Framework 1.0, Verification; and its older names).
 VERIFICATIONS: Final = frozenset(
     f"https://schemas.openid.net/secevent/{name}/event-type/verification" for name in ("ssf", "sse", "risc")
 )
@@ -89,7 +89,7 @@ def validate(header: Mapping[str, Any], claims: object, *, policy: EventPolicy, 
         refuse_expired(expires, leeway=policy.leeway, now=now)
     check_nbf(claims, leeway=policy.leeway, now=now)
     jti = jti_of(claims)
-    if "sub" in claims:  # Shared Signals Framework 1.0 section 4.1.2: it keeps ID tokens and access tokens out
+    if "sub" in claims:  # Shared Signals Framework 1.0, SSF Event Subject: it keeps ID tokens out
         raise TokenError("sub_present", "a security event names its subject in sub_id, never in sub")
     read = list(_read_events(claims, policy, issued_at))
     logouts = tuple(dict.fromkeys(logout for logouts, _ in read for logout in logouts))
@@ -97,7 +97,7 @@ def validate(header: Mapping[str, Any], claims: object, *, policy: EventPolicy, 
 
 
 def _check_typ(header: Mapping[str, Any]) -> None:
-    """RFC 8417 section 2.3 recommends it, Shared Signals Framework 1.0 section 4.1.1 requires it."""
+    """RFC 8417 section 2.3 recommends it, Shared Signals Framework 1.0, Explicit Typing, requires it."""
     typ = header.get("typ")
     if not isinstance(typ, str) or typ.lower().removeprefix("application/") != "secevent+jwt":
         raise TokenError("wrong_type", "typ is not secevent+jwt; logout tokens go to the logout endpoint")

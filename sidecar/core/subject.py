@@ -140,7 +140,7 @@ def _aliases(value: Mapping[str, Any], reach: Reach, opaque: Opaque) -> Iterator
 
 
 def _complex(value: Mapping[str, Any], reach: Reach) -> Iterator[Target]:
-    """Shared Signals Framework 1.0 section 3.2. Members that say nothing about sessions are passed over."""
+    """Shared Signals Framework 1.0, Complex Subject Members. Those that say nothing about sessions are passed over."""
     user, session = value.get("user"), value.get("session")
     if user is None and session is None:
         raise TokenError("subject_unusable", "the subject has neither user nor session")

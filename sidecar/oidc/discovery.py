@@ -44,7 +44,7 @@ def openid_configuration(issuer: str) -> str:
 
 
 def ssf_configuration(issuer: str) -> str:
-    """Where a transmitter's metadata is: the path is put in (Shared Signals Framework 1.0 section 7.2)."""
+    """Where a transmitter's metadata is: the path is put in (Shared Signals Framework 1.0, Discovery)."""
     parts = urlsplit(issuer)
     return parts._replace(path=SSF_WELL_KNOWN + parts.path.removesuffix("/")).geturl()
 

@@ -156,7 +156,7 @@ async def test_the_metadata_can_be_had_before_anybody_verifies(
     ],
 )
 def test_a_transmitter_has_its_metadata_before_its_path(issuer: str, place: str) -> None:
-    """Shared Signals Framework 1.0 section 7.2."""
+    """Shared Signals Framework 1.0, Obtaining Transmitter Configuration Information."""
     assert ssf_configuration(issuer) == place
 
 
