@@ -7,6 +7,7 @@ knows is a success: the endpoint must not tell who has an account (section 7.2),
 
 import hashlib
 import hmac
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
