@@ -49,7 +49,13 @@ revocations_applied = Counter(
     namespace=PREFIX,
     registry=registry,
 )
-streams_cut = Counter("streams_cut", "Open streams that a revocation closed.", namespace=PREFIX, registry=registry)
+streams_cut = Counter(
+    "streams_cut",
+    "Open streams that were closed because their session is revoked, or because nobody can know whether it is.",
+    ("reason",),
+    namespace=PREFIX,
+    registry=registry,
+)
 
 store_up = Gauge("store_up", "1 while the store answers, else 0.", namespace=PREFIX, registry=registry)
 store_seconds = Histogram(
@@ -103,7 +109,7 @@ jwks_fetches = Counter(
 
 bindings = Counter("bindings", "Bindings made, by binder.", ("binder",), namespace=PREFIX, registry=registry)
 logins = Counter(
-    "logins", "Token-endpoint answers seen by the relay, by outcome.", ("outcome",), namespace=PREFIX, registry=registry
+    "logins", "Logins seen by the relay or in callbacks, by outcome.", ("outcome",), namespace=PREFIX, registry=registry
 )
 
 accept_errors = Counter(

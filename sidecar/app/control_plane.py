@@ -9,6 +9,7 @@ from aiohttp import web
 from prometheus_client.registry import Collector
 
 from sidecar import clock
+from sidecar.app.binders import refuses_unjoined
 from sidecar.app.process import site
 from sidecar.app.providers import Provider
 from sidecar.app.receivers import open_receivers
@@ -51,7 +52,11 @@ async def start_control_plane(
         )
         for issuer, provider in providers.items()
     ]
-    await site(stack, web.AppRunner(relay_app(relayed, logins=joins), access_log=None), relay)
+    await site(
+        stack,
+        web.AppRunner(relay_app(relayed, logins=joins, refuses_unjoined=refuses_unjoined(config)), access_log=None),
+        relay,
+    )
 
 
 def _name_from(issuer: str) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from prometheus_client.registry import Collector
 
+from sidecar.app.binders import proxy_headers
 from sidecar.app.gate import build_gate, credential_headers
 from sidecar.app.providers import Provider
 from sidecar.app.sockets import client_tls
@@ -66,6 +67,7 @@ def build_data_plane(config: Config, state: State, providers: Mapping[str, Provi
         access_log=AccessLog(sample=config.log.access_sample) if config.log.access else None,
         creates_trace=config.log.traceparent == "create",
         dropped_trailers=credential_headers(config),
+        proxy_headers=proxy_headers(config),
     )
     return DataPlane(plane, gate, (stats, counts), control_socket)
 

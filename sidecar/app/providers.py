@@ -9,6 +9,7 @@ from pathlib import Path
 
 import aiohttp
 
+from sidecar.app.process import cancelled
 from sidecar.app.sockets import client_tls
 from sidecar.config.model import Config
 from sidecar.config.provider_settings import ProviderSettings
@@ -89,8 +90,3 @@ def logout_provider(provider: Provider) -> LogoutProvider:
 def clients(settings: ProviderSettings) -> tuple[str, ...]:
     """The clients whose logouts are taken here: the app's own, and those of other apps that share the store."""
     return (*settings.client_id, *settings.receive_for)
-
-
-async def cancelled(task: "asyncio.Task[None]") -> None:
-    task.cancel()
-    await asyncio.wait({task})

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import aiohttp
 
-from sidecar.app.providers import Provider, cancelled, clients, logout_provider
+from sidecar.app.process import cancelled
+from sidecar.app.providers import Provider, clients, logout_provider
 from sidecar.app.sockets import client_tls
 from sidecar.app.state import State
 from sidecar.config.model import Config

@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import Final, Literal, Protocol
 
 from sidecar import metrics
-from sidecar.core.identity import BoundSession
+from sidecar.core.identity import BoundSession, SharedSession
 from sidecar.stores.interface import StoreError
 
 MISS_S = 1.0  # DESIGN section 5: never cache a miss for longer
@@ -187,8 +187,8 @@ class Directory:
                 found = await self._store.get_binding(credential)
                 for other in others if found is None else ():
                     found = found or await self._store.get_binding(other)
-            if found is not None and not found.parties and (parties := self._parties()):
-                found = replace(found, parties=parties)
+            if found is not None and (parties := self._parties()):
+                found = _of_some_party(found, parties)
         except TimeoutError:
             raise StoreError("store_busy", "the store is behind with its answers") from None
         if self._reads.get(credential) is asyncio.current_task():
@@ -257,6 +257,14 @@ class _Groups:
         return (group,) if isinstance(group, bytes) else tuple(group)
 
 
+def _of_some_party(session: BoundSession, parties: tuple[bytes, ...]) -> BoundSession:
+    if not session.parties:
+        session = replace(session, parties=parties)
+    if isinstance(session, SharedSession):
+        session = replace(session, also=tuple(_of_some_party(each, parties) for each in session.also))
+    return session
+
+
 def _digests(session: BoundSession) -> Iterable[bytes]:
-    own = (session.own,) if session.sub is None else (session.own, session.sub)
-    return own + session.parties
+    names = (digest for each in session.all for digest in (each.own, each.sub, *each.parties))
+    return dict.fromkeys(digest for digest in names if digest is not None)

@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 
 from sidecar.config.model import Config
+from sidecar.config.plain_http import plain_http
 from sidecar.config.problem import Fault, Path
 from sidecar.config.provider_settings import ProviderSettings
 from sidecar.config.receiver_settings import RevokerSettings, SenderSettings
-from sidecar.config.repetition import duplicates, plain_http
+from sidecar.config.repetition import duplicates
 
 _MIN_SECRET = 16
 _EVENTS: Path = ("receivers", "security_events")

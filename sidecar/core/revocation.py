@@ -12,6 +12,7 @@ from typing import Literal
 from sidecar.core.identity import BoundSession, Digester, Kind
 
 SLACK_S = 15 * 60  # a code or token in flight (10 min) and clock skew (5 min) on top of the longest session
+LONGEST_S = 366 * 24 * 3600 + SLACK_S  # no `session.max_age` asks for a longer retention
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,10 @@ def merge(one: Revocation, other: Revocation) -> Revocation:
 
 def covers(revocation: Revocation, session: BoundSession) -> bool:
     """Whether `session` is dead by `revocation` (`<=`: `iat` has whole seconds, DESIGN promise 3)."""
+    return any(_covers(revocation, each) for each in session.all)
+
+
+def _covers(revocation: Revocation, session: BoundSession) -> bool:
     if revocation.digest == session.own:
         return session.sid_time <= revocation.cutoff
     if revocation.digest == session.sub or revocation.digest in session.parties:

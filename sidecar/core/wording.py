@@ -63,6 +63,10 @@ WORDINGS: Final[Mapping[str, Wording]] = {
                 _INVALID_EN,
                 "The cookies of this request cannot be read safely. Sign in again to go on.",
             ),
+            Reason.UNVOUCHED: (
+                "This request is not allowed",
+                "The session was named by somebody who may not name it. Sign in again to go on.",
+            ),
             Reason.UNBOUND: ("Please sign in again", "This session is not known here. Sign in again to go on."),
             Reason.STALE: _UNCHECKED_EN,
             Reason.STORE: _UNCHECKED_EN,
@@ -89,6 +93,10 @@ WORDINGS: Final[Mapping[str, Wording]] = {
             Reason.AMBIGUOUS: (
                 _INVALID_DE,
                 "Die Cookies dieser Anfrage sind nicht sicher lesbar. Melden Sie sich wieder an, um fortzufahren.",
+            ),
+            Reason.UNVOUCHED: (
+                "Diese Anfrage ist nicht erlaubt",
+                "Wer die Sitzung genannt hat, darf das nicht. Melden Sie sich wieder an, um fortzufahren.",
             ),
             Reason.UNBOUND: (
                 "Bitte melden Sie sich wieder an",
@@ -120,6 +128,10 @@ WORDINGS: Final[Mapping[str, Wording]] = {
                 _INVALID_FR,
                 "Les cookies de cette requête ne peuvent pas être lus de façon sûre. Reconnectez-vous pour continuer.",
             ),
+            Reason.UNVOUCHED: (
+                "Cette requête n'est pas autorisée",
+                "La session a été désignée par quelqu'un qui n'en a pas le droit. Reconnectez-vous pour continuer.",
+            ),
             Reason.UNBOUND: (
                 "Veuillez vous reconnecter",
                 "Cette session n'est pas connue ici. Reconnectez-vous pour continuer.",
@@ -149,6 +161,10 @@ WORDINGS: Final[Mapping[str, Wording]] = {
             Reason.AMBIGUOUS: (
                 _INVALID_ES,
                 "Las cookies de esta solicitud no se leen de forma segura. Inicie sesión de nuevo para continuar.",
+            ),
+            Reason.UNVOUCHED: (
+                "Esta solicitud no está permitida",
+                "La sesión fue indicada por alguien que no puede hacerlo. Inicie sesión de nuevo para continuar.",
             ),
             Reason.UNBOUND: (
                 "Inicie sesión de nuevo",

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sidecar import clock, metrics
 from sidecar.core.denial import Answer
 from sidecar.core.denial import is_navigation as asks_for_page
+from sidecar.core.verdict import TEMPORARY, Reason
 from sidecar.gate.judgement import Judgement
 from sidecar.gate.refusal import oauth_refusal, refusal
 from sidecar.http1.request import RequestHead
-from sidecar.proxy.frames import POLICY_VIOLATION
+from sidecar.proxy.frames import POLICY_VIOLATION, TRY_AGAIN_LATER
 from sidecar.proxy.limits import MAX_ABANDONED
 from sidecar.proxy.tunnel import Tunnel
 from sidecar.proxy.upstream import Upstream
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from sidecar.proxy.plane import Plane
 
 _T = TypeVar("_T")
+
+_OF_CALLBACKS = {"too_large": 413, "body_timeout": 408}  # where the control application has one status for all
 
 
 class Ending:
@@ -41,7 +44,7 @@ class Ending:
     _sent_at = 0.0  # when the request head went to the app
     _is_reviewed = False  # what the answer teaches has been learned
     _is_abandoned = False  # the client is gone; the login goes on
-    _at_end: Callable[[], None] | None = None  # what else ends with the exchange
+    _at_end: tuple[Callable[[], object], ...] = ()  # what else ends with the exchange
     is_streaming = False  # the response head is out
     is_over = False
     wait_since = 0.0  # when the wait for the response began; 0 while nobody waits
@@ -69,10 +72,13 @@ class Ending:
             self.response_timed_out()
 
     def body_refused(self, status: int, reason: str) -> None:
-        """What the client sends for the control application is too much or too slow; said as that would say it."""
+        """What is collected is too much or too slow; said as the control application would say it, or for a person."""
         self._plane.refused(reason, self._downstream.peer.address)
         self._downstream.keep_alive = False
-        self._answer(oauth_refusal(status, reason))
+        if self._judgement is not None and self._judgement.is_control:
+            self._answer(oauth_refusal(status, reason))
+        else:
+            self._refuse(_OF_CALLBACKS.get(reason, status), reason)
 
     def client_gone(self) -> None:
         """The client closed the connection: nobody waits for this answer any more (reference case 66)."""
@@ -89,7 +95,7 @@ class Ending:
         self._is_abandoned = True
         self._plane.abandoned.add(self)
         timer = asyncio.get_running_loop().call_later(self._plane.response_timeout, self._cancel)
-        self._at_end = partial(self._forget_abandoned, timer)
+        self._at_end += (partial(self._forget_abandoned, timer),)
 
     def _forget_abandoned(self, timer: asyncio.TimerHandle) -> None:
         timer.cancel()  # it would hold request and connection until then, and there may be thousands
@@ -130,11 +136,11 @@ class Ending:
         if not self.is_over:
             self._break_off(500, "internal_error")
 
-    def cut(self) -> None:
-        """The session was revoked while bytes were flowing."""
-        metrics.streams_cut.inc()
+    def cut(self, reason: Reason) -> None:
+        """The session was revoked while bytes were flowing, or nobody can know any more whether it was."""
+        metrics.streams_cut.labels(reason).inc()
         if self._tunnel is not None:
-            self._tunnel.cut(POLICY_VIOLATION)
+            self._tunnel.cut(TRY_AGAIN_LATER if reason in TEMPORARY else POLICY_VIOLATION)
             return
         self._cancel()
         self._downstream.abort()
@@ -204,8 +210,8 @@ class Ending:
         self.is_over = True
         if self._digests:
             self._unwatch()
-        if self._at_end is not None:
-            self._at_end()
+        for step in self._at_end:
+            step()
         judgement = self._judgement
         if judgement is not None and judgement.login is not None:
             if self._sent_at and not self._is_reviewed:  # in one place, however it has come to that (decision 003)
@@ -216,7 +222,7 @@ class Ending:
     # -- live streams --------------------------------------------------------------------------------------------
 
     def _watch(self) -> None:
-        """Have a revocation cut what flows from here on."""
+        """Have a revocation, or the blindness of this process, cut what flows from here on."""
         if self._judgement is None or not self._judgement.is_reviewed:
             return
         self._unwatch()  # an upload is watched already; a login may have named another session since
@@ -229,8 +235,10 @@ class Ending:
             self._digests = ()
 
     def _recheck(self) -> None:
-        if self._judgement is not None and self._plane.gate.is_revoked(self._judgement):
-            self.cut()
+        """Called when something has changed that may concern this stream."""
+        reason = self._plane.gate.must_end(self._judgement) if self._judgement is not None else None
+        if reason is not None:
+            self.cut(reason)
 
     def _later(self, work: Coroutine[Any, Any, _T], then: Callable[[_T], None]) -> None:
         """Run the slow half of a step as this exchange's one task, then go on; it ends with the exchange."""

@@ -1,16 +1,17 @@
 """The bytes that stores keep: one format for every store, so that they can be compared and moved.
 
-A revocation is 31 bytes (version, kind, key id of the digest secret, digest, cut-off in ms, expiry in s), a binding 50,
-or 66 where it names its party as well. A format is never changed in place: a new one gets a new version byte, and
-readers know all versions they ever wrote.
+A revocation is 31 bytes (version, kind, key id of the digest secret, digest, cut-off in ms, expiry in s), a binding 50
+for each session that the credential may belong to, the latest first; nearly always there is one. Where the session
+names its party as well, it is 66.
+A format is never changed in place: a new one gets a new version byte, and readers know all versions they ever wrote.
 """
 
 import logging
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from sidecar import metrics
-from sidecar.core.identity import BoundSession, Kind
+from sidecar.core.identity import BoundSession, Kind, SharedSession
 from sidecar.core.revocation import Revocation
 from sidecar.log import event
 from sidecar.stores.interface import StoreError
@@ -22,6 +23,7 @@ _BINDING = struct.Struct(">BB16s16sqq")
 _BINDING_OF_PARTY = struct.Struct(">BB16s16sqq16s")
 _VERSION = 1
 _VERSION_OF_PARTY = 2
+_FORMS = {_VERSION: _BINDING, _VERSION_OF_PARTY: _BINDING_OF_PARTY}
 _HAS_SUB = 1
 _NO_SUB = bytes(16)
 _EXPIRES_MAX = 0xFFFF_FFFF  # the year 2106
@@ -47,11 +49,7 @@ def unpack_revocation(entry: bytes) -> tuple[Revocation, int]:
 
 def pack_binding(session: BoundSession) -> bytes:
     """The value kept under a credential digest."""
-    flags = 0 if session.sub is None else _HAS_SUB
-    values = (flags, session.own, session.sub or _NO_SUB, session.login_time, session.sid_time)
-    if session.parties:
-        return _BINDING_OF_PARTY.pack(_VERSION_OF_PARTY, *values, session.parties[0])
-    return _BINDING.pack(_VERSION, *values)  # readable for releases that know no parties
+    return b"".join(map(_pack_session, session.all))
 
 
 def unpack_binding(value: bytes) -> BoundSession:
@@ -59,18 +57,33 @@ def unpack_binding(value: bytes) -> BoundSession:
 
     Unreadable is an error and not a miss: a miss would let the request pass as unbound.
     """
-    parties: tuple[bytes, ...] = ()
     try:
-        if value[:1] == bytes((_VERSION_OF_PARTY,)):
-            _, flags, own, sub, login_time, sid_time, *parties_read = _BINDING_OF_PARTY.unpack(value)
-            parties = tuple(parties_read)
-        else:
-            version, flags, own, sub, login_time, sid_time = _BINDING.unpack(value)
-            if version != _VERSION:
-                raise _unreadable()
-    except struct.error:
+        session, *also = _unpack_sessions(value)
+    except (struct.error, ValueError):  # the second: nothing at all
         raise _unreadable() from None
-    return BoundSession(own, sub if flags & _HAS_SUB else None, login_time, sid_time, parties=parties)
+    if not also:
+        return session
+    times = session.login_time, session.sid_time
+    return SharedSession(session.own, session.sub, *times, parties=session.parties, also=tuple(also))
+
+
+def _pack_session(session: BoundSession) -> bytes:
+    flags = 0 if session.sub is None else _HAS_SUB
+    values = (flags, session.own, session.sub or _NO_SUB, session.login_time, session.sid_time)
+    if session.parties:
+        return _BINDING_OF_PARTY.pack(_VERSION_OF_PARTY, *values, session.parties[0])
+    return _BINDING.pack(_VERSION, *values)  # readable for releases that know no parties
+
+
+def _unpack_sessions(value: bytes) -> Iterator[BoundSession]:
+    at = 0
+    while at < len(value):
+        form = _FORMS.get(value[at])
+        if form is None:
+            raise _unreadable()
+        _, flags, own, sub, login_time, sid_time, *parties = form.unpack_from(value, at)
+        at += form.size
+        yield BoundSession(own, sub if flags & _HAS_SUB else None, login_time, sid_time, parties=tuple(parties))
 
 
 def _unreadable() -> StoreError:

@@ -2,7 +2,8 @@
 
     {lg:rv}:log       stream without TTL, one field `e` = one packed revocation. No TTL, or it would be the first victim
                       of a volatile-* eviction policy.
-    {lg:rv}:meta      hash: schema, epoch (random, set once: a changed one means that everything was lost), secret
+    {lg:rv}:meta      hash: schema, epoch (random, set once: a changed one means that all was lost), secret, and since
+                      when that is `superseded`; `asked` means nothing (`redis_append.py`)
     {lg:rv}:replicas  hash: process -> its heartbeat, and how far it has come (`redis_presence.py`)
     lg:b:<digest>     one binding
 
@@ -29,17 +30,17 @@ from sidecar.log import event
 from sidecar.stores.group_commit import GroupCommit
 from sidecar.stores.interface import PAGE, WAIT_S, Batch, Mark, StoreError, StoreUnusable
 from sidecar.stores.packing import Entries, pack_binding, unpack_binding
-from sidecar.stores.redis_append import Durability, append, append_marked, log_name
+from sidecar.stores.redis_append import Appender, Durability, log_name
 from sidecar.stores.redis_client import raise_first
 from sidecar.stores.redis_presence import Presence
 from sidecar.stores.redis_roll import entry_of
 from sidecar.stores.redis_topology import Clients
+from sidecar.stores.redis_trim import trim
 
 logger = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
 CHECK_S = 1.0  # a loss is found within 1.5 s
-PRUNE_PAGES = 200
 MEMORY = Durability()
 _START = b"0-0"  # the position before the first entry
 
@@ -99,7 +100,7 @@ class RedisStore:
         self._boot = boot
         self._early = early
         self._durability = durability
-        self._confirms = confirms
+        self._appender = Appender(clients.writer, durability, place=place, meta=self._meta, gives_marks=confirms)
         self._presence = Presence(
             writer=clients.writer,
             key=f"{{{namespace}:rv}}:replicas",
@@ -134,6 +135,7 @@ class RedisStore:
         return None if found is None else bytes(found)
 
     async def secret(self) -> bytes:
+        await self._writer.ask("HDEL", self._meta, "superseded")
         found = await self.kept_secret()
         if found is None:
             await self._writer.ask("HSETNX", self._meta, "secret", secrets.token_bytes(32))
@@ -142,6 +144,11 @@ class RedisStore:
             raise StoreError("store_secret_lost", f"{self._where}: lost what was just written")
         self._secret = found
         return found
+
+    async def superseded(self, now: int) -> int | None:
+        await self._writer.ask("HSETNX", self._meta, "superseded", now)
+        secret, since = await self._writer.ask("HMGET", self._meta, "secret", "superseded")
+        return None if secret is None or since is None else int(since)
 
     def use_key(self, key_id: int, *others: int) -> None:
         self._entries.use_key(key_id, *others)
@@ -153,8 +160,11 @@ class RedisStore:
             return None
         return await self._commits.add([self._entries.pack(each) for each in revocations])
 
+    async def durable(self) -> bool:
+        return await self._appender.durable()
+
     async def restore(self, revocations: Sequence[Revocation]) -> None:
-        await append(self._writer, self._adds(map(self._entries.pack, revocations)), MEMORY, self._where)
+        await self._appender.write(self._adds(map(self._entries.pack, revocations)))
 
     async def snapshot(self) -> AsyncIterator[Sequence[Revocation]]:
         self._position = None
@@ -210,15 +220,10 @@ class RedisStore:
         await self._presence.confirmed(mark, within_s)
 
     async def prune(self) -> None:
-        """Trim by time, never by length: a flood of logouts must not push out live revocations.
-
-        The log loses its oldest end up to the first live entry. Each entry knows its own expiry, so that a changed
-        `session.max_age`, or several in one log, need no agreement. Expired is what the server's clock and ours agree
-        on: neither a wrong clock of one process nor a step of the server's must trim for all.
-        """
+        # Expired is what the server's clock and ours agree on: neither a wrong clock of one process nor a step of the
+        # server's must trim for all.
         seconds, _ = await self._writer.ask("TIME")
-        if (first_live := await self._first_live(min(seconds, self._early()))) is not None:
-            await self._writer.ask("XTRIM", self._log, "MINID", "~", first_live)
+        await trim(self._writer, self._log, self._unpack, min(seconds, self._early()))
 
     # Bindings
 
@@ -238,11 +243,7 @@ class RedisStore:
     # Parts of the above
 
     async def _commit(self, entries: Sequence[bytes]) -> Mark | None:
-        adds = self._adds(entries)
-        if self._confirms:
-            return await append_marked(self._writer, adds, self._durability, self._where, meta=self._meta)
-        await append(self._writer, adds, self._durability, self._where)
-        return None
+        return await self._appender.append(self._adds(entries))
 
     def _adds(self, entries: Iterable[bytes]) -> list[tuple[Any, ...]]:
         return [("XADD", self._log, "*", "e", entry) for entry in entries]
@@ -260,7 +261,7 @@ class RedisStore:
             if present is None:
                 await self._writer.ask("HSETNX", self._meta, name, value)
         schema, _, *secret = await self._writer.ask("HMGET", self._meta, *wanted)
-        if schema is None or int(schema) > SCHEMA_VERSION:
+        if schema is None or not schema.isdigit() or int(schema) > SCHEMA_VERSION:
             raise StoreUnusable("store_schema_newer", f"{self._where}: written by a newer release")
         if secret and secret[0] != self._secret:
             # A process that started after a loss of all data made another one before we could put ours back.
@@ -329,22 +330,6 @@ class RedisStore:
         raise_first([answer])
         self._presence.told(told)
         return _entries_of(answer)
-
-    async def _first_live(self, now: float) -> bytes | None:
-        """Id of the oldest entry that has not expired; None when there is nothing to trim."""
-        first, expired = b"-", False
-        last = None
-        for _ in range(PRUNE_PAGES):
-            page = await self._writer.ask("XRANGE", self._log, first, "+", "COUNT", PAGE)
-            for entry_id, fields in page:
-                last = entry_id
-                if any(each.expires > now for each in self._unpack([(entry_id, fields)])):
-                    return entry_id if expired else None
-                expired = True
-            if len(page) < PAGE:
-                break
-            first = b"(" + page[-1][0]
-        return last
 
     def _unpack(self, page: Sequence[Any]) -> list[Revocation]:
         return self._entries.unpack(fields.get(b"e", b"") for _, fields in page)

@@ -95,7 +95,8 @@ class WorkerLogins(Logins):
     async def _end(self, code: str) -> None:
         for _ in range(END_ATTEMPTS):  # a turn that is not given back is kept until the line ends
             with contextlib.suppress(LineLost):
-                await self._line.call(Call.END, pack_code(code))
+                with contextlib.suppress(Refused):  # a defect at the other end, which has logged it
+                    await self._line.call(Call.END, pack_code(code))
                 return
 
 
@@ -146,6 +147,10 @@ class PodLogins:
         if self._digest(code) not in self._holders:
             self._turns.fail(code)
         return await self._tell(code, Call.FAIL, pack_code(code))
+
+    def is_awaited(self, code: str) -> bool:
+        """Whether a callback with this code is in flight in some worker. One that is not is counted and logged."""
+        return self._turns.is_awaited(code)
 
     async def _tell(self, code: str, call: Call, payload: bytes) -> bool:
         holder = self._holders.get(self._digest(code))

@@ -8,7 +8,7 @@ import pytest
 from sidecar import metrics
 from sidecar.bindings import directory as module
 from sidecar.bindings.directory import UNKNOWN, Directory
-from sidecar.core.identity import BoundSession, Digester, Session
+from sidecar.core.identity import BoundSession, Digester, Session, shared
 from sidecar.stores.interface import StoreError
 
 TTL_S = 3600
@@ -470,3 +470,12 @@ async def test_a_stored_binding_that_names_its_party_keeps_it(store: MemoryStore
     assert found is not None
     assert found.parties == (b"p" * 16,)
     assert [credential for credential, _ in directory.bindings_of(b"p" * 16)] == [COOKIE]
+
+
+async def test_each_of_several_sessions_in_a_stored_binding_may_be_of_any_party(
+    store: MemoryStore, clock: Clock
+) -> None:
+    store.bindings[COOKIE] = shared(LATER, [replace(ALICE, parties=(b"p" * 16,))])
+    found = await Directory(store, ttl_s=TTL_S, clock=clock, parties=lambda: (b"q" * 16,)).find(COOKIE)
+    assert found is not None
+    assert [each.parties for each in found.all] == [(b"q" * 16,), (b"p" * 16,)]

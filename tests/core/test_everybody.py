@@ -3,7 +3,7 @@
 import pytest
 
 from sidecar.core.freshness import State
-from sidecar.core.identity import BoundSession, Digester, Kind, Session
+from sidecar.core.identity import BoundSession, Digester, Kind, Session, shared
 from sidecar.core.replica import Replica
 from sidecar.core.revocation import Logout, Revocation, covers, meant_by
 from sidecar.core.verdict import Allow, Deny, Identity, Policy, Reason, cutoff_of, decide, is_session_revoked
@@ -45,6 +45,17 @@ def test_whom_it_ends(session: BoundSession, dead: bool) -> None:
     assert isinstance(verdict, Allow) is not dead
     if dead:
         assert cutoff_of(session, replica.cutoff) == AT
+
+
+def test_a_credential_that_may_belong_to_several_sessions_dies_with_any_party() -> None:
+    later = shared(bound(client="shop", login=AT + 5), [bound()])
+    (revocation,) = everybody()
+    replica = Replica()
+    replica.apply(revocation)
+    assert is_session_revoked(later, replica.cutoff)
+    assert covers(revocation, later)
+    again = shared(bound(login=AT + 9), [later])
+    assert {each.parties[0] for each in again.all} == {DIGESTER.everybody(IDP, each) for each in ("wiki", "shop")}
 
 
 def test_each_client_that_it_names_has_its_own() -> None:

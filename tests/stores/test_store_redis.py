@@ -46,8 +46,9 @@ async def test_the_epoch_is_made_once(redis_server, store):
     assert redis_server.command("HGETALL", "{lg:rv}:meta") == before
 
 
-async def test_a_newer_schema_is_refused(redis_server):
-    redis_server.command("HSET", "{lg:rv}:meta", "schema", "2")
+@pytest.mark.parametrize("schema", ["2", "a word"])
+async def test_a_newer_schema_is_refused(redis_server, schema):
+    redis_server.command("HSET", "{lg:rv}:meta", "schema", schema)
     store = open_store(redis_server.url)
     with pytest.raises(StoreUnusable) as caught:
         await store.open()
@@ -177,3 +178,21 @@ async def test_a_binding_that_cannot_be_read_is_an_error_and_not_a_miss(redis_se
     with pytest.raises(StoreError) as caught:
         await store.get_binding(b"c" * 16)
     assert caught.value.reason == "store_entry_unreadable"
+
+
+async def test_a_connection_that_cannot_be_closed_keeps_no_other_open(redis_server):
+    store = open_store(redis_server.url)
+    await store.open()
+    await store.get_binding(b"c" * 16)
+    closed = []
+
+    async def stuck(*_):
+        closed.append("writer")
+        raise TimeoutError("Timed out closing connection")
+
+    store._writer._redis.aclose, close = stuck, store._writer._redis.aclose
+    await store.aclose()
+    await close()
+
+    assert closed
+    assert not store._bindings._pool._available_connections[0].is_connected
