@@ -28,7 +28,7 @@ _MAX_QUERY: Final = 4096
 _MAX_PARAMETERS: Final = 32
 _OWN_SITE: Final = ("same-origin", "same-site")
 
-# Each request may add an entry to the log, for as long as revocations are kept: this many may live at one time.
+# What such messages add to the log, for as long as revocations are kept: this many entries may live at one time.
 MAX_LIVE: Final = 500_000
 BURST: Final = 1_000
 EACH: Final = Rate(burst=20, per_second=1)
@@ -76,8 +76,10 @@ class FrontChannel:
         self._cookies = cookies
         self._trusted = trusted
         self._boot = boot
-        self._allowance = Allowance(each=EACH, total=Rate(burst=BURST, per_second=MAX_LIVE / session_max_age))
         framing = providers.values()
+        entries = max(len(each.client_ids) for each in framing)  # that one message adds to the log
+        total = Rate(burst=BURST / entries, per_second=MAX_LIVE / entries / session_max_age)
+        self._allowance = Allowance(each=EACH, total=total)
         origins = {origin for each in framing for origin in (_origin(each.issuer), *each.origins)}
         self._policy = f"default-src 'none'; frame-ancestors {' '.join(sorted(origins))}"
 
