@@ -164,6 +164,28 @@ def test_one_public_address_receives_for_several_apps(provider: Provider, tmp_pa
         assert status(receiver, id_token=tokens[CLIENT]) == 200
 
 
+def test_people_see_the_operators_page_in_their_language_and_front_ends_a_hint(
+    provider: Provider, tmp_path: Path
+) -> None:
+    page = tmp_path / "page.html"
+    page.write_text("<html lang='{{lang}}'><h1>ACME: {{title}}</h1>{{#login}}<a href='{{login_url}}'>x</a>{{/login}}")
+    sidecar = sidecar_of(provider, tmp_path)
+    sidecar.config["enforcement"] |= {"page": str(page), "clear_site_data": ["storage"]}
+    with sidecar:
+        ready(sidecar)
+        token = provider.id_token()
+        assert frontchannel(provider, sidecar).status_code == 200
+        headers = {"Cookie": f"id_token={token}", "Accept-Language": "de-CH,de;q=0.9,en;q=0.5"}
+        shown = requests.get(f"{sidecar.url}/page", headers=headers | {"Accept": "text/html"}, timeout=10)
+        assert shown.status_code == 401
+        assert "<html lang='de'><h1>ACME: Sie wurden abgemeldet</h1><a href='/login'>" in shown.content.decode()
+        assert shown.headers["Clear-Site-Data"] == '"storage"'
+        fetched = requests.get(f"{sidecar.url}/page", headers=headers | {"Sec-Fetch-Mode": "cors"}, timeout=10)
+        assert fetched.headers["X-Logout-Sidecar"] == "revoked"
+        assert fetched.headers["X-Logout-Sidecar-Login"] == fetched.json()["login_url"] == "/login"
+        assert fetched.json()["title"] == "Sie wurden abgemeldet"
+
+
 @pytest.mark.timeout(120)  # a browser on a small machine takes its time to start
 def test_a_real_browser_is_logged_out_by_a_frame_in_the_providers_page(
     provider: Provider, sidecar: Sidecar, tmp_path: Path
