@@ -19,6 +19,7 @@ from sidecar import metrics
 from sidecar.cli import main
 from sidecar.config.load import load
 from sidecar.config.model import Config
+from sidecar.core.profiles import PROFILES
 from sidecar.core.verdict import Reason
 from sidecar.gate.counts import Counts
 from sidecar.proxy.stats import Stats
@@ -239,7 +240,7 @@ def texts(call: ast.Call, position: int) -> Iterator[str]:
             yield argument.value
 
 
-EVENT_POSITION = {"event": 2, "exception": 0, "critical": 0, "error": 0, "warning": 0, "info": 0}
+EVENT_POSITION = {"event": 2, "Repeated": 2, "exception": 0, "critical": 0, "error": 0, "warning": 0, "info": 0}
 
 
 def events() -> set[str]:
@@ -270,6 +271,12 @@ def test_every_log_event_is_explained() -> None:
 
 def test_every_reason_of_a_denial_is_explained() -> None:
     assert unexplained({reason.value for reason in Reason}, "Denied requests") == set()
+
+
+def test_every_reason_of_a_refused_callback_is_explained() -> None:
+    found = reasons(PRODUCT, lambda name: name == "CallbackRefused")
+    assert found >= {"callback_with_body", "bad_token", "too_many_codes"}
+    assert unexplained(found, "Denied requests") == set()
 
 
 def test_every_reason_of_a_refused_logout_token_is_explained() -> None:
@@ -303,3 +310,19 @@ def test_every_way_in_which_the_app_fails_is_explained() -> None:
     found = reasons(PRODUCT, lambda name: name == "UpstreamError", position=1)
     assert found >= {"upstream_unreachable", "upstream_busy"}
     assert unexplained(found, "The app is down") == set()
+
+
+# Profiles
+
+
+def profile_row(name: str) -> str:
+    return next((line for line in OPERATIONS.splitlines() if line.startswith(f"| `{name}` |")), "")
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_the_operations_page_shows_what_a_profile_declares(name: str) -> None:
+    row = profile_row(name)
+    assert row
+    prefixed = ("__Host-", "__Secure-")
+    declared = [each.name for each in PROFILES[name].declared if not each.name.startswith(prefixed)]
+    assert [each for each in declared if f"`{each}`" not in row] == []

@@ -83,7 +83,8 @@ def _frontchannel(config: Config) -> Mapping[str, Dialect]:
     if not framing:
         return {}
     session = config.session
-    names = [each.name for each in session.credentials if each.carrier == "cookie"]
+    # Names with a star are known when the app sets them, which the data plane sees and this process does not.
+    names = [each.name for each in session.credentials if each.carrier == "cookie" and "*" not in each.name]
     names += [binder.cookie for binder in session.bind if isinstance(binder, TokenBinder) and binder.cookie]
     trusted = [network for network in config.trusted_proxies if network != "unix"]
     cookies = [name.encode() for name in dict.fromkeys(names)]

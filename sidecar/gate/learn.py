@@ -26,10 +26,12 @@ from sidecar.http1.fields import parse_line
 from sidecar.http1.request import RequestHead
 from sidecar.http1.response import ResponseHead
 from sidecar.log import Repeated
+from sidecar.stores.interface import StoreError
 
 _logger = logging.getLogger(__name__)
 
 _HINT: Final = "no new session cookie: the login failed, or the app keeps its cookie and needs success.cookie: kept"
+_CONTEST_S: Final = 3.0  # for all that stand in line: a hung store must not hold logins in a row
 _MOST_SHARED: Final = 4  # sessions of one credential; a browser that needs more signs in with new cookies
 
 
@@ -43,7 +45,7 @@ class Lesson:
     binder: str
     refusal: Reason | None = None  # why nothing can be learned, so that the answer must not get out
     withholds: bool = False  # the session cookies that the app sets; nobody can say what they are
-    is_claimed: bool = False  # the session is one that the callback named: it takes no credential from another
+    is_contested: bool = False  # another login may have taken the credentials, or be taking them at this moment
 
 
 class Teacher:
@@ -51,7 +53,7 @@ class Teacher:
 
     def __init__(self, *, identifier: Identifier, enforcement: Enforcement, directory: Directory) -> None:
         self._unconfirmed = Repeated(_logger, logging.WARNING, "login_unconfirmed", clock=clock.boot)
-        self._claiming = asyncio.Lock()
+        self._contest = asyncio.Lock()
         self._identifier = identifier
         self._enforcement = enforcement
         self._directory = directory
@@ -60,32 +62,64 @@ class Teacher:
         """What the response teaches; None when it is nothing that has to be written down."""
         cookies = self._declared(response.lines)
         login = judgement.login
-        if login is not None and login.claim is not None and not login.failed:
-            return self._read_claim(request, judgement, response, login.claim, cookies)
-        joined = login.session if login is not None else None
-        is_unverified = login is not None and login.failed
-        session = self._identifier.bound(joined) if joined is not None and not is_unverified else judgement.session
-        tokens = tuple((each.name, each.value) for each in cookies if self._identifier.is_token_cookie(each.name))
-        values = [each.value for each in cookies if not self._identifier.is_token_cookie(each.name)]
-        credentials = [self._identifier.digest(value) for value in values]
-        if joined is not None and not credentials:
-            # The app keeps the cookie that the browser had before the login.
-            credentials = list(self._identifier.presented(request).credentials)
-        if is_unverified:  # the cookie, new or kept, would be a session that no logout reaches
+        if login is None:
+            return self._read_ordinary(judgement, cookies)
+        if login.failed:  # the cookie, new or kept, would be a session that no logout reaches
             return Lesson(None, (), (), "token_endpoint", Reason.LOGIN)
-        if not credentials or (session is None and not tokens):
+        if login.session is not None:
+            return self._read_login(request, judgement, response, self._identifier.bound(login.session), cookies)
+        if login.claim is not None:
+            return self._read_claim(request, judgement, response, login.claim, cookies)
+        return self._read_ordinary(judgement, cookies)
+
+    def _read_ordinary(self, judgement: Judgement, cookies: Sequence[SetCookie]) -> Lesson | None:
+        """No login: new cookies inherit the session of the request, or the token that comes with them proves theirs."""
+        session = judgement.session
+        values, tokens = self._sorted_out(cookies)
+        if not values or (session is None and not tokens):
             return None
-        news = tuple(digest for digest in credentials if session is None or self._is_news(digest, session))
-        if not news and joined is None:
+        news = tuple(each for each in values if session is None or self._is_news(each, session))
+        if not news:
             return None
-        binder = "token_endpoint" if joined is not None else "token" if session is None else "rotation"
-        if joined is None:
-            is_ambiguous = not tokens and judgement.identity.is_of_several
-        else:
-            is_ambiguous = not values and len(credentials) > 1 and _is_of_another(judgement.identity, session)
-        if is_ambiguous:  # else a stolen cookie, sent beside the thief's own, would be bound to the thief's session
+        binder = "token" if session is None else "rotation"
+        if not tokens and judgement.identity.is_of_several:
+            # Else a stolen cookie, sent beside the thief's own, would be bound to the thief's session.
             return Lesson(None, (), (), binder, Reason.AMBIGUOUS)
         return Lesson(session, news, tokens, binder)
+
+    def _read_login(
+        self,
+        request: RequestHead,
+        judgement: Judgement,
+        response: ResponseHead,
+        session: BoundSession,
+        cookies: Sequence[SetCookie],
+    ) -> Lesson | None:
+        """The relay has seen it: the cookie, new or kept, is that session's from now on."""
+        values, tokens = self._sorted_out(cookies)
+        kept = self._left_alone(request, judgement) if values else self._identifier.presented(request).credentials
+        # Besides, because the user may have chosen where to go.
+        credentials = tuple(dict.fromkeys((*values, *kept, *self._in_location(response))))
+        if not credentials:
+            return None
+        if not values and len(credentials) > 1 and _is_of_another(judgement.identity, session):
+            return Lesson(None, (), (), "token_endpoint", Reason.AMBIGUOUS)  # as above
+        later = [each for each in self._known(credentials) if each != session and each.login_time > session.login_time]
+        if later:  # it was overtaken, perhaps by a claim: both count
+            return self._contested(shared(session, later), credentials, "token_endpoint")
+        news = tuple(each for each in credentials if self._is_news(each, session))
+        return Lesson(session, news, tokens, "token_endpoint")
+
+    def _sorted_out(self, cookies: Sequence[SetCookie]) -> tuple[tuple[bytes, ...], tuple[tuple[bytes, bytes], ...]]:
+        """Digests of the session cookies, and the token cookies."""
+        is_token = self._identifier.is_token_cookie
+        values = self._identifier.credentials_set([each for each in cookies if not is_token(each.name)])
+        return tuple(dict.fromkeys(values)), tuple((each.name, each.value) for each in cookies if is_token(each.name))
+
+    def _contested(self, session: BoundSession, credentials: tuple[bytes, ...], binder: str) -> Lesson:
+        if len(session.all) > _MOST_SHARED:
+            return Lesson(None, (), (), binder, Reason.AMBIGUOUS)
+        return Lesson(session, credentials, (), binder, is_contested=True)
 
     def _read_claim(
         self,
@@ -97,15 +131,18 @@ class Teacher:
     ) -> Lesson | None:
         identifier, binder = self._identifier, claim.binder
         presented = identifier.presented(request).credentials
-        tokens = tuple((each.name, each.value) for each in cookies if identifier.is_token_cookie(each.name))
-        values = (each.value for each in cookies if not identifier.is_token_cookie(each.name))
-        credentials = tuple(dict.fromkeys(map(identifier.digest, values)))
-        is_new = any(credential not in presented for credential in credentials)
+        # A token names its session itself, wherever it is shown again. What it says must not replace what is known.
+        set_here, _ = self._sorted_out(cookies)
+        in_location = self._in_location(response)
+        is_new = any(credential not in presented for credential in (*set_here, *in_location))
         outcome = claim.completion.outcome(response.status, _location(response), is_cookie_new=is_new)
         if outcome is Outcome.FAILED:
+            if in_location:  # it cannot be taken out of there
+                return Lesson(None, (), (), binder, Reason.LOGIN)
             return Lesson(None, (), (), binder, withholds=True) if cookies else None
         known = judgement.identity.all_sessions()
-        credentials = credentials or presented
+        kept = self._left_alone(request, judgement) if set_here else presented
+        credentials = tuple(dict.fromkeys((*set_here, *kept, *in_location)))
         if not credentials or (outcome is Outcome.UNCLEAR and not known):
             metrics.logins.labels("unconfirmed").inc()
             self._unconfirmed.note(binder=binder, hint=_HINT)
@@ -113,9 +150,22 @@ class Teacher:
         if not is_new and len(presented) > 1 and judgement.identity.is_of_several:
             return Lesson(None, (), (), binder, Reason.AMBIGUOUS)  # nobody can say which of them the app has used
         session = shared(identifier.bound(claim.session), [*known, *self._known(credentials)])
-        if len(session.all) > _MOST_SHARED:
-            return Lesson(None, (), (), binder, Reason.AMBIGUOUS)
-        return Lesson(session, credentials, tokens, binder, is_claimed=True)
+        return self._contested(session, credentials, binder)
+
+    def _left_alone(self, request: RequestHead, judgement: Judgement) -> tuple[bytes, ...]:
+        """What nobody knows of the credentials that the browser has beside those that the app sets.
+
+        An app with several may have logged one of these in: the user ticks `remember me`, and drops that cookie later.
+        """
+        if not self._identifier.has_several_carriers:
+            return ()
+        unknown = judgement.identity.unbound
+        return tuple(each for each in self._identifier.presented(request).credentials if each in unknown)
+
+    def _in_location(self, response: ResponseHead) -> tuple[bytes, ...]:
+        """Credentials in the address that the app redirects to: where it keeps its sessions in URLs, a new one."""
+        location = _location(response)
+        return self._identifier.in_target(location) if location is not None else ()
 
     def _known(self, credentials: Iterable[bytes]) -> Iterator[BoundSession]:
         """What is known in memory of credentials that the app sets: it may set one that was there before."""
@@ -128,21 +178,24 @@ class Teacher:
         session = lesson.session
         if lesson.tokens:
             session = await self._identifier.session_of_tokens(lesson.tokens) or session
-        if session is not None and lesson.is_claimed:
-            return await self._bind_claimed(session, lesson)
+        if session is not None and lesson.is_contested:
+            return await self._bind_contested(session, lesson)
         if session is not None:
             for credential in lesson.credentials:
                 await self._directory.bind(credential, session, binder=lesson.binder)
         return session
 
-    async def _bind_claimed(self, session: BoundSession, lesson: Lesson) -> BoundSession:
+    async def _bind_contested(self, session: BoundSession, lesson: Lesson) -> BoundSession:
         """Ask again, and one after the other: a login may have taken a credential while the app was answering."""
-        async with self._claiming:
-            for credential in lesson.credentials:
-                found = await self._directory.find(credential, max_age_s=0.0)
-                session = shared(session, [found]) if found is not None else session
-            for credential in lesson.credentials:
-                await self._directory.bind(credential, session, binder=lesson.binder)
+        try:
+            async with asyncio.timeout(_CONTEST_S), self._contest:
+                for credential in lesson.credentials:
+                    found = await self._directory.find(credential, max_age_s=0.0)
+                    session = shared(session, [found]) if found is not None else session
+                for credential in lesson.credentials:
+                    await self._directory.bind(credential, session, binder=lesson.binder)
+        except TimeoutError:
+            raise StoreError("store_busy", "the store is behind with its answers") from None
         return session
 
     def without_cookies(self, lines: Iterable[bytes]) -> list[bytes]:

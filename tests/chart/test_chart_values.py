@@ -67,7 +67,7 @@ REFUSED = [
     ("config.providers[0].isuer=x", "config.providers.0: Additional property isuer is not allowed"),
     (
         "config.session.bind[0].from=cookie",
-        'must be one of the following: "form_post", "header", "keycloak_code", "token", "token_endpoint"',
+        'one of the following: "form_post", "header", "keycloak_code", "token"',
     ),
     ("config.session.bind[0].calback=/x", "config.session.bind.0: Additional property calback is not allowed"),
     ("config.log.level=loud", '"debug", "info", "warning", "error"'),

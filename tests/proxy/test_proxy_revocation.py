@@ -180,3 +180,19 @@ async def test_a_logout_of_everybody_cuts_what_flows_and_revokes_the_credentials
     await client.reset(within=1)
     credential = stage.digester.credential(b"dead")
     await until(lambda: stage.replica.cutoff(credential) is not None)
+
+
+async def test_a_defect_while_a_credential_is_revoked_is_logged_and_it_stays_revoked_here(
+    stage: Stage, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    publish = stage.condemner._publish
+
+    async def defective(revocations: object) -> None:
+        await publish(revocations)  # type: ignore[arg-type]
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(stage.condemner, "_publish", defective)
+    await stage.bind("dead")
+    await stage.logout("s-1")
+    await until(lambda: "credential_revocation_fault" in caplog.text)
+    assert stage.replica.cutoff(stage.digester.credential(b"dead")) is not None
