@@ -24,7 +24,8 @@ _BINDING_OF_PARTY = struct.Struct(">BB16s16sqq16s")
 _VERSION = 1
 _VERSION_OF_PARTY = 2
 _FORMS = {_VERSION: _BINDING, _VERSION_OF_PARTY: _BINDING_OF_PARTY}
-_HAS_SUB = 1
+_HAS_SUB = 1  # of the flags; the upper half of them is the binder, which the first releases wrote as zero
+_BINDER_SHIFT = 4
 _NO_SUB = bytes(16)
 _EXPIRES_MAX = 0xFFFF_FFFF  # the year 2106
 
@@ -63,12 +64,19 @@ def unpack_binding(value: bytes) -> BoundSession:
         raise _unreadable() from None
     if not also:
         return session
-    times = session.login_time, session.sid_time
-    return SharedSession(session.own, session.sub, *times, parties=session.parties, also=tuple(also))
+    return SharedSession(
+        session.own,
+        session.sub,
+        session.login_time,
+        session.sid_time,
+        parties=session.parties,
+        binder=session.binder,
+        also=tuple(also),
+    )
 
 
 def _pack_session(session: BoundSession) -> bytes:
-    flags = 0 if session.sub is None else _HAS_SUB
+    flags = session.binder << _BINDER_SHIFT | (0 if session.sub is None else _HAS_SUB)
     values = (flags, session.own, session.sub or _NO_SUB, session.login_time, session.sid_time)
     if session.parties:
         return _BINDING_OF_PARTY.pack(_VERSION_OF_PARTY, *values, session.parties[0])
@@ -83,7 +91,8 @@ def _unpack_sessions(value: bytes) -> Iterator[BoundSession]:
             raise _unreadable()
         _, flags, own, sub, login_time, sid_time, *parties = form.unpack_from(value, at)
         at += form.size
-        yield BoundSession(own, sub if flags & _HAS_SUB else None, login_time, sid_time, parties=tuple(parties))
+        has_sub, binder = flags & _HAS_SUB, flags >> _BINDER_SHIFT
+        yield BoundSession(own, sub if has_sub else None, login_time, sid_time, parties=tuple(parties), binder=binder)
 
 
 def _unreadable() -> StoreError:

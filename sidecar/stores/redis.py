@@ -237,9 +237,6 @@ class RedisStore:
         key, value = self._binding_prefix + credential, pack_binding(session)
         await self._bindings.ask("SET", key, value, "EX", max(ttl, 1))
 
-    async def delete_binding(self, credential: bytes) -> None:
-        await self._bindings.ask("DEL", self._binding_prefix + credential)
-
     # Parts of the above
 
     async def _commit(self, entries: Sequence[bytes]) -> Mark | None:

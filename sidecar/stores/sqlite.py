@@ -176,9 +176,6 @@ class SqliteStore:
         replace = "REPLACE INTO binding (credential, session, expires) VALUES (?, ?, ?)"
         await self._commits.add([(replace, (credential, pack_binding(session), int(self._late()) + ttl + 1))])
 
-    async def delete_binding(self, credential: bytes) -> None:
-        await self._commits.add([("DELETE FROM binding WHERE credential = ?", (credential,))])
-
     async def _next(self) -> Batch:
         rows = await self._in_thread(self._opened.log_after, self._cursor)
         if rows:

@@ -144,7 +144,6 @@ class Hub:
             Call.APPEND: self._append,
             Call.GET_BINDING: self._get_binding,
             Call.PUT_BINDING: self._put_binding,
-            Call.DELETE_BINDING: self._delete_binding,
             Call.BEGIN: self._begin,
             Call.END: self._end,
         }
@@ -207,10 +206,6 @@ class Hub:
 
     async def _put_binding(self, _visitor: Visitor, payload: bytes) -> bytes:
         await self._bindings.put_binding(*unpack_put(payload))
-        return b""
-
-    async def _delete_binding(self, _visitor: Visitor, payload: bytes) -> bytes:
-        await self._bindings.delete_binding(payload)
         return b""
 
     # Logins

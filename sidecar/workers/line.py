@@ -37,10 +37,9 @@ class Call(enum.IntEnum):
     APPEND = 4  # revocations
     GET_BINDING = 5  # credential -> binding, or nothing
     PUT_BINDING = 6  # credential, ttl, binding
-    DELETE_BINDING = 7  # credential
-    BEGIN = 8  # code: answered when it is this callback's turn
-    END = 9  # code
-    KEPT_SECRET = 10  # -> the secret that the store made once, or nothing
+    BEGIN = 7  # code: answered when it is this callback's turn
+    END = 8  # code
+    KEPT_SECRET = 9  # -> the secret that the store made once, or nothing
     # The control process asks a worker
     JOIN = 20  # code and session -> whether a callback was waiting
     FAIL = 21  # code -> the same
