@@ -19,6 +19,13 @@ logout_tokens = Counter(
     namespace=PREFIX,
     registry=registry,
 )
+logout_messages = Counter(
+    "logout_messages",
+    "Messages about logouts in other forms than logout tokens, by endpoint, result and reason.",
+    ("endpoint", "result", "reason"),
+    namespace=PREFIX,
+    registry=registry,
+)
 logout_token_last_received = Gauge(
     "logout_token_last_received_timestamp_seconds",
     "When the last logout token arrived, valid or not.",

@@ -31,7 +31,27 @@ ARCHITECTURE = (ROOT / "docs/architecture.md").read_text()
 
 PRODUCT = [path for path in sorted((ROOT / "sidecar").rglob("*.py")) if "demo" not in path.parts]
 # Whose errors are the reasons of a refused logout token.
-LOGOUT_PATH = ("core/logout_token.py", "oidc/signature.py", "oidc/verifier.py", "control/form.py", "control/logout.py")
+LOGOUT_PATH = (
+    "core/claims.py",
+    "core/logout_token.py",
+    "oidc/signature.py",
+    "oidc/verifier.py",
+    "control/body.py",
+    "control/form.py",
+    "control/intake.py",
+    "control/logout.py",
+)
+OTHER_PATHS = (
+    "core/admin_action.py",
+    "core/security_event.py",
+    "core/subject.py",
+    "core/token_revocation.py",
+    "control/admin_action.py",
+    "control/events.py",
+    "control/frontchannel.py",
+    "control/token_revocation.py",
+)
+LOGOUT_ERRORS = {"TokenError", "UnknownKey", "BadRequest", "SidecarError", "Unauthorized"}
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 
@@ -261,9 +281,15 @@ def test_every_reason_of_a_refused_callback_is_explained() -> None:
 
 def test_every_reason_of_a_refused_logout_token_is_explained() -> None:
     paths = [ROOT / "sidecar" / name for name in LOGOUT_PATH]
-    found = reasons(paths, lambda name: name in {"TokenError", "UnknownKey", "BadForm", "SidecarError"})
+    found = reasons(paths, LOGOUT_ERRORS.__contains__)
     assert found >= {"exp_missing", "unknown_kid", "duplicate_parameter"}
     assert unexplained(found, "Refused logout tokens") == set()
+
+
+def test_every_reason_of_a_refused_message_is_explained() -> None:
+    found = reasons([ROOT / "sidecar" / name for name in OTHER_PATHS], LOGOUT_ERRORS.__contains__)
+    assert found >= {"subject_unusable", "too_many", "credential_missing", "no_session_ids"}
+    assert unexplained(found, "Refused messages") & unexplained(found, "Refused logout tokens") == set()
 
 
 def test_every_reason_of_the_store_is_explained() -> None:

@@ -12,11 +12,11 @@ from prometheus_client.registry import Collector
 from sidecar import clock
 from sidecar.app.binders import refuses_unjoined
 from sidecar.app.process import site
-from sidecar.app.providers import Provider, logout_provider
+from sidecar.app.providers import Provider
+from sidecar.app.receivers import Receivers
 from sidecar.app.state import State
 from sidecar.config.model import Config
 from sidecar.control.app import control_runner
-from sidecar.control.logout import LogoutEndpoint
 from sidecar.control.ops import Check, Pod, ops_runner
 from sidecar.core.identity import Session
 from sidecar.oidc.id_token import Client, LoginReader
@@ -26,23 +26,20 @@ from sidecar.oidc.relay import Joins, RelayedProvider, relay_app
 class ControlPlane:
     """Takes logouts and logins, by the rules of the newest configuration."""
 
-    def __init__(self, config: Config, state: State, providers: Mapping[str, Provider]) -> None:
+    def __init__(
+        self, config: Config, state: State, providers: Mapping[str, Provider], *, receivers: Receivers
+    ) -> None:
         self.providers = providers
         self._refuses_unjoined = refuses_unjoined(config)
         self._state = state
         self._prefix = config.control.prefix
-        self._logout = LogoutEndpoint(
-            providers={issuer: logout_provider(provider) for issuer, provider in providers.items()},
-            publish=state.revoker,
-            digester=state.digester,
-            session_max_age=config.session.max_age,
-        )
+        self._receivers = receivers
 
     def use(self, config: Config, providers: Mapping[str, Provider]) -> None:
         """Go by these rules from now on; the providers are the same. What is being verified ends as it began."""
         self.providers = providers
         self._refuses_unjoined = refuses_unjoined(config)
-        self._logout.use({issuer: logout_provider(provider) for issuer, provider in providers.items()})
+        self._receivers.use(config, providers)
 
     async def serve(
         self,
@@ -59,9 +56,10 @@ class ControlPlane:
     ) -> None:
         """Serve until the stack ends. `gates` decide readiness, together with the first load; `shown` does not."""
         state = self._state
-        await site(stack, control_runner(prefix=self._prefix, logout=self._logout), control)
+        await site(stack, control_runner(prefix=self._prefix, endpoints=self._receivers.endpoints), control)
         loaded: Mapping[str, Check] = {"revocations": lambda: None if state.feed.loaded.is_set() else "not loaded yet"}
-        told = {"store": state.problem, "freshness": state.staleness, **self._key_problems(), **shown}
+        told = {"store": state.problem, "freshness": state.staleness, **self._key_problems(), **self._receivers.shown}
+        told |= shown
         await site(stack, ops_runner(gates={**loaded, **gates}, shown=told, collectors=collectors, pod=pod), ops)
         app = relay_app(self._relayed(), logins=joins, refuses_unjoined=lambda: self._refuses_unjoined)
         await site(stack, web.AppRunner(app, access_log=None), relay)

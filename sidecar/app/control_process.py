@@ -23,6 +23,7 @@ from sidecar.app.gate import build_gate
 from sidecar.app.observing import report, say_whether_enforcing
 from sidecar.app.process import Background, announce, first_of, lifeline_ends, settle, site, stop_signal
 from sidecar.app.providers import Provider, open_providers, renewed
+from sidecar.app.receivers import open_receivers
 from sidecar.app.reload import Reloader
 from sidecar.app.state import State, open_state
 from sidecar.config.load import Loaded
@@ -65,7 +66,8 @@ async def serve_control(
         await site(stack, web.AppRunner(center.app(), access_log=None, shutdown_timeout=SHUTDOWN_S), hub)
         _measure(config, center)
         accepted.restore()
-        plane = ControlPlane(config, state, providers)
+        receivers = await stack.enter_async_context(open_receivers(config, state, providers))
+        plane = ControlPlane(config, state, providers, receivers=receivers)
         reloader = Reloader(accepted.current(), apply=partial(_use, plane, state, providers, accepted), unfit=_unfit)
         looks = exposure(config)
         tally = Tally(lines=lambda: center.lines, is_alive=roster.__contains__)

@@ -12,7 +12,7 @@ from sidecar.config.model import Config
 from sidecar.config.session_settings import TokenBinder as TokenSettings
 from sidecar.config.session_settings import TokenEndpointBinder
 from sidecar.core.credentials import Carriers
-from sidecar.core.denial import Action
+from sidecar.core.denial import Action, Manner
 from sidecar.core.freshness import State as Age
 from sidecar.core.paths import compile_pattern
 from sidecar.core.profiles import Declared, Place, carriers_of
@@ -52,7 +52,14 @@ def build_gate(
         vouchers=vouchers,
     )
     token_cookies = [token.cookie for token in tokens if token.cookie]
-    enforcer = Enforcement(carriers=carriers, identifier=identifier, token_cookies=token_cookies, vouchers=vouchers)
+    rules = config.enforcement
+    enforcer = Enforcement(
+        carriers=carriers,
+        identifier=identifier,
+        token_cookies=token_cookies,
+        vouchers=vouchers,
+        manner=Manner(rules.page.text if rules.page is not None else None, rules.clear_site_data),
+    )
     policy = Policy(
         deny_unbound=session.unbound == "deny",
         fail_open=config.store.on_stale == "fail_open",

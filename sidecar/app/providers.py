@@ -86,10 +86,11 @@ def _provider(settings: ProviderSettings, session: aiohttp.ClientSession, *, ret
 
 
 def logout_provider(provider: Provider) -> LogoutProvider:
+    """For the logout endpoint."""
     settings, rules = provider.settings, provider.settings.logout_token
     policy = LogoutPolicy(
         issuer=settings.issuer,
-        client_ids=frozenset(settings.client_id),
+        client_ids=frozenset(clients(settings)),
         algorithms=frozenset(settings.algorithms),
         leeway=rules.leeway,
         max_age=rules.max_age,
@@ -101,3 +102,8 @@ def logout_provider(provider: Provider) -> LogoutProvider:
         iat_tolerance=rules.iat_tolerance,
     )
     return LogoutProvider(policy, provider.verifier, rules.unavailable_status)
+
+
+def clients(settings: ProviderSettings) -> tuple[str, ...]:
+    """The clients whose logouts are taken here: the app's own, and those of other apps that share the store."""
+    return (*settings.client_id, *settings.receive_for)

@@ -21,6 +21,7 @@ from sidecar.app.observing import collected, report, say_whether_enforcing
 from sidecar.app.pod import run_pod
 from sidecar.app.process import Background, announce, drain, first_of, settle, stop_signal
 from sidecar.app.providers import Provider, open_providers, renewed
+from sidecar.app.receivers import open_receivers
 from sidecar.app.reload import Reloader
 from sidecar.app.sockets import listening, private_socket
 from sidecar.app.state import open_state
@@ -50,7 +51,8 @@ async def _serve(loaded: Loaded) -> int:
         control_socket = stack.enter_context(private_socket())
         data = DataPlane(config, state, providers, control_socket=control_socket)
         stack.push_async_callback(data.aclose)
-        control = ControlPlane(config, state, providers)
+        receivers = await stack.enter_async_context(open_receivers(config, state, providers))
+        control = ControlPlane(config, state, providers, receivers=receivers)
         reloader = Reloader(loaded, apply=partial(_use, data, control, providers))
         looks = exposure(config)
         await control.serve(

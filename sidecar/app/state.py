@@ -41,7 +41,15 @@ class State:
         self._secret = settings.secret.reveal() if settings.secret is not None else None
         # Until the real key is known, digests are made with one that matches nothing; see `Bindings`.
         self._others = [secret.reveal() for secret in settings.other_secrets]
-        self.digester = Digester(self._secret or secrets.token_bytes(32), self._others)
+        self._parties = [
+            (provider.issuer, client)
+            for provider in config.providers
+            if provider.keycloak_admin
+            for client in provider.client_id
+        ]
+        self.digester = Digester(
+            self._secret or secrets.token_bytes(32), self._others, names_parties=bool(self._parties)
+        )
         self.replica = Replica()
         self.freshness = freshness or Freshness(settings.fresh, settings.grace)
         self._retention_s = config.session.max_age + SLACK_S
@@ -66,7 +74,11 @@ class State:
         # A binding outlives the session that it names: an expired one still denies (state.md B6).
         ttl = int(2 * config.session.max_age + SLACK_S)
         self.directory = Directory(
-            self.bindings, ttl_s=ttl, clock=clock.boot, is_store_well=lambda: self.feed.last_error is None
+            self.bindings,
+            ttl_s=ttl,
+            clock=clock.boot,
+            is_store_well=lambda: self.feed.last_error is None,
+            parties=self._all_parties,
         )
         self.logins = logins or Logins(clock=clock.boot)
         self._starting: asyncio.Task[None] | None = None
@@ -171,6 +183,10 @@ class State:
         if self.feed.last_error is None and not self.bindings.is_keyed:
             return "not reached since the start"
         return self.feed.last_error
+
+    def _all_parties(self) -> tuple[bytes, ...]:
+        """Whom an old binding may belong to that does not say so."""
+        return tuple(each.everybody(*party) for each in self.digester.all for party in self._parties)
 
     async def _publish(self, revocations: Sequence[Revocation]) -> None:
         """A logout: durable, and enforced wherever this process answers for it."""

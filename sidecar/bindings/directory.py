@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import Final, Literal, Protocol
 
 from sidecar import metrics
-from sidecar.core.identity import BINDERS, BINDERS_AT_MOST, BoundSession
+from sidecar.core.identity import BINDERS, BINDERS_AT_MOST, BoundSession, SharedSession
 from sidecar.stores.interface import StoreError
 
 MISS_S = 1.0  # DESIGN section 5: never cache a miss for longer
@@ -69,8 +69,13 @@ class Directory:
         recheck_s: float = 60.0,
         read_s: float = READ_S,
         is_store_well: Callable[[], bool] = lambda: True,
+        parties: Callable[[], tuple[bytes, ...]] = tuple,
     ) -> None:
-        """`ttl_s` is how long a binding is kept, `clock` is boot time."""
+        """`ttl_s` is how long a binding is kept, `clock` is boot time.
+
+        `parties`: whom a stored binding may belong to that does not say so, because it is older than the setting that
+        makes bindings say it. A logout of everybody at any of them then ends its session (doubt denies).
+        """
         self._store = store
         self._ttl_s = ttl_s
         self._clock = clock
@@ -79,6 +84,7 @@ class Directory:
         self._recheck_s = recheck_s
         self._read_s = read_s
         self._is_store_well = is_store_well
+        self._parties = parties
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
         self._misses: OrderedDict[bytes, float] = OrderedDict()
         self._by_session = _Groups()
@@ -185,6 +191,8 @@ class Directory:
                 found = await self._store.get_binding(credential)
                 for other in others if found is None else ():
                     found = found or await self._store.get_binding(other)
+            if found is not None and (parties := self._parties()):
+                found = _of_some_party(found, parties)
         except TimeoutError:
             raise StoreError("store_busy", "the store is behind with its answers") from None
         if self._reads.get(credential) is asyncio.current_task():
@@ -255,6 +263,14 @@ class _Groups:
         return (group,) if isinstance(group, bytes) else tuple(group)
 
 
+def _of_some_party(session: BoundSession, parties: tuple[bytes, ...]) -> BoundSession:
+    if not session.parties:
+        session = replace(session, parties=parties)
+    if isinstance(session, SharedSession):
+        session = replace(session, also=tuple(_of_some_party(each, parties) for each in session.also))
+    return session
+
+
 def _digests(session: BoundSession) -> Iterable[bytes]:
-    names = (digest for each in session.all for digest in (each.own, each.sub))
+    names = (digest for each in session.all for digest in (each.own, each.sub, *each.parties))
     return dict.fromkeys(digest for digest in names if digest is not None)

@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from sidecar import clock, log, metrics
 from sidecar.bindings.token import unverified_issuers
 from sidecar.core.callback import CallbackRefused, Parameters
+from sidecar.core.claims import TokenError
 from sidecar.core.identity import Session
-from sidecar.core.logout_token import TokenError
 from sidecar.oidc.id_token import LoginReader
 from sidecar.oidc.verifier import UnknownKey, Verifier
 

@@ -21,8 +21,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeVar
 
+from sidecar.core.claims import TokenError
 from sidecar.core.identity import Session
-from sidecar.core.logout_token import TokenError
 from sidecar.oidc.id_token import Client, session_token
 from sidecar.oidc.signature import Verified
 from sidecar.oidc.verifier import UnknownKey, Verifier

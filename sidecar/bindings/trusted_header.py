@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from sidecar.core.claims import MAX_ID_BYTES
 from sidecar.core.identity import Session
-from sidecar.core.logout_token import MAX_ID_BYTES
 from sidecar.errors import SidecarError
 from sidecar.field_names import fold
 

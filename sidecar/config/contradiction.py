@@ -6,13 +6,15 @@ the echo of a fault that it has reported already. Warnings are for what works, b
 
 from collections.abc import Hashable, Iterator, Sequence
 from itertools import combinations
-from urllib.parse import urlsplit
 
 from sidecar.config.address import Address, TcpAddress, UnixAddress, is_loopback
 from sidecar.config.binder_contradiction import binder_contradictions, binder_warnings
 from sidecar.config.model import Config
+from sidecar.config.plain_http import plain_http
 from sidecar.config.problem import Fault, Path
 from sidecar.config.provider_settings import ProviderSettings
+from sidecar.config.receiver_contradiction import receiver_faults, receiver_warnings
+from sidecar.config.repetition import duplicates
 from sidecar.config.session_settings import BARE_PROFILES, Learned, Route
 from sidecar.config.store_settings import StoreSettings
 from sidecar.config.unbound_contradiction import unbound_contradictions, unbound_warnings
@@ -31,6 +33,7 @@ def contradictions(config: Config) -> Iterator[Fault]:
     for index, provider in enumerate(config.providers):
         yield from _provider(provider, ("providers", index))
     yield from _public_url(config)
+    yield from receiver_faults(config)
     yield from _session(config)
     yield from unbound_contradictions(config)
     yield from _enforcement(config)
@@ -46,6 +49,7 @@ def warnings(config: Config) -> Iterator[Fault]:
     yield from _idle_secrets(config)
     yield from _store_warnings(config)
     yield from _worker_warnings(config)
+    yield from receiver_warnings(config)
     if config.limits.connections_per_peer > config.limits.connections:
         yield Fault(("limits", "connections_per_peer"), "connections_per_peer is never reached: connections is smaller")
     yield from _coverage_warnings(config)
@@ -126,18 +130,10 @@ def _reaches(target: Address, listener: Address) -> bool:
 def _providers(config: Config) -> Iterator[Fault]:
     advice = {"issuer": "each issuer once; several clients are a list in client_id", "name": "a name of its own"}
     for key, expected in advice.items():
-        for first, second in _duplicates([getattr(provider, key) for provider in config.providers]):
+        for first, second in duplicates([getattr(provider, key) for provider in config.providers]):
             at: Path = ("providers", second, key)
             also: Path = ("providers", first, key)
             yield Fault(at, f"two providers with the same {key}", expected, also=also, involves=(at, also))
-
-
-def _duplicates(values: Sequence[Hashable | None]) -> Iterator[tuple[int, int]]:
-    """Each repetition with the first of its kind; linear, because the lists are as long as the file allows."""
-    first: dict[Hashable, int] = {}
-    for index, value in enumerate(values):
-        if value is not None and first.setdefault(value, index) != index:
-            yield first[value], index
 
 
 def _provider(provider: ProviderSettings, path: Path) -> Iterator[Fault]:
@@ -150,19 +146,12 @@ def _provider(provider: ProviderSettings, path: Path) -> Iterator[Fault]:
         yield Fault((*path, "algorithms"), what, "client_secret: {file: PATH}", involves=involved)
     if not provider.allow_http:
         for key in ("issuer", "internal_url", "jwks_uri"):
-            yield from _plain_http(getattr(provider, key), (*path, key), (*path, "allow_http"))
+            yield from plain_http(getattr(provider, key), (*path, key), (*path, "allow_http"))
 
 
 def _public_url(config: Config) -> Iterator[Fault]:
     if not any(provider.allow_http for provider in config.providers):
-        yield from _plain_http(config.public_url, ("public_url",), ("providers",))
-
-
-def _plain_http(url: str | None, path: Path, switch: Path) -> Iterator[Fault]:
-    # Back-Channel Logout 1.0 section 2.2 and OpenID Connect Core 1.0 section 2 want TLS; on loopback nobody listens in.
-    if url is not None and url.startswith("http://") and not is_loopback(urlsplit(url).hostname or ""):
-        what = "http beyond loopback"
-        yield Fault(path, what, "https, or allow_http: true at the provider", involves=(path, switch))
+        yield from plain_http(config.public_url, ("public_url",), ("providers",))
 
 
 # --- sessions and enforcement ---
@@ -203,7 +192,7 @@ def _unread(config: Config) -> Iterator[Fault]:
 
 
 def _repeated(entries: Sequence[Hashable], path: Path) -> Iterator[Fault]:
-    for first, second in _duplicates(entries):
+    for first, second in duplicates(entries):
         yield Fault((*path, second), "the same entry twice", also=(*path, first))
 
 

@@ -27,6 +27,7 @@ from sidecar.config.process_settings import (
     UpstreamSettings,
 )
 from sidecar.config.provider_settings import ProviderSettings
+from sidecar.config.receiver_settings import ReceiverSettings
 from sidecar.config.session_settings import EnforcementSettings, LogoutSettings, SessionSettings
 from sidecar.config.settings import Settings
 from sidecar.config.store_settings import StoreSettings
@@ -64,6 +65,8 @@ class Config(Settings):
     """Networks whose X-Forwarded-* headers are believed; name your ingress here. unix: who may open listen's socket."""
     providers: Annotated[tuple[ProviderSettings, ...], Field(min_length=1)]
     """The OpenID Providers that the app lets users in with."""
+    receivers: ReceiverSettings = Field(default_factory=ReceiverSettings)
+    """Who may end sessions by other messages than a provider's logout tokens."""
     session: SessionSettings = Field(default_factory=SessionSettings)
     """How the app's sessions are recognised, and tied to the provider's."""
     enforcement: EnforcementSettings = Field(default_factory=EnforcementSettings)

@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 from sidecar.config.address import (
     Endpoint,
     Issuer,
+    Origin,
 )
 from sidecar.config.secret import Secret
 from sidecar.config.settings import Settings
@@ -25,7 +26,8 @@ from sidecar.config.values import (
 )
 
 
-def _signed(name: object) -> object:
+def signed(name: object) -> object:
+    """The name of an algorithm, but never none."""
     if isinstance(name, str) and name.lower() == "none":  # RFC 8725 section 3.2; Back-Channel Logout 1.0 section 2.4
         raise wrong("unsigned tokens are never accepted", "a signature algorithm such as RS256")
     return name
@@ -47,7 +49,7 @@ Algorithm = Annotated[
         "HS384",
         "HS512",
     ],
-    BeforeValidator(_signed),
+    BeforeValidator(signed),
 ]
 
 ClientIds = Annotated[
@@ -81,6 +83,17 @@ class LogoutTokenSettings(Settings):
     """Answer when the logout could not be made durable: 400 as specified, 503 for providers that retry on it."""
 
 
+class FrontChannelSettings(Settings):
+    """Logouts in the front channel: the provider's page loads {prefix}/frontchannel-logout in a frame."""
+
+    enabled: Switch = False
+    """Take them. There is no proof in them: whoever knows the sid of a session can end that session."""
+    allow_missing_iss: Switch = False
+    """Take those without iss as this provider's, as Entra sends them. For one provider at the most."""
+    origins: tuple[Origin, ...] = ()
+    """Origins of pages that load it, where these are not the issuer's own."""
+
+
 class ProviderSettings(Settings):
     """An OpenID Provider that the app lets users in with."""
 
@@ -106,3 +119,10 @@ class ProviderSettings(Settings):
     """The client's secret, {file: PATH} or {env: NAME}; needed only for HS256, HS384 and HS512."""
     logout_token: LogoutTokenSettings = Field(default_factory=LogoutTokenSettings)
     """How strictly logout tokens are read."""
+    receive_for: tuple[Text, ...] = ()
+    """Client IDs of other apps whose sidecars use the same store: logouts for them are taken here, enforced there."""
+    frontchannel: FrontChannelSettings = Field(default_factory=FrontChannelSettings)
+    """Logouts in the front channel."""
+    keycloak_admin: Switch = False
+    """Take Keycloak's admin messages at {prefix}/k_logout and {prefix}/k_push_not_before, and enforce them. Set it in
+    every sidecar whose sessions they must reach."""

@@ -7,6 +7,7 @@ from pydantic import Field, WithJsonSchema, model_validator
 
 from sidecar.config.address import Issuer
 from sidecar.config.settings import Settings
+from sidecar.config.template import PageTemplate
 from sidecar.config.values import (
     HOUR,
     CookieName,
@@ -261,6 +262,11 @@ class EnforcementSettings(Settings):
     """Where redirect sends a navigation, and the link on the signed-out page: a path of the app, or a URL."""
     routes: tuple[Route, ...] = ()
     """Other actions for some paths."""
+    page: PageTemplate | None = None
+    """File with the page that a person sees, as HTML with {{title}}, {{detail}} and others; default: our own."""
+    clear_site_data: tuple[Literal["cache", "cookies", "storage", "executionContexts"], ...] = ()
+    """What the browser of an ended session is asked to forget as well (Clear-Site-Data). cookies are those of the whole
+    registrable domain."""
 
 
 class LogoutSettings(Settings):

@@ -206,6 +206,14 @@ def _login_url(url: str) -> str:
     return url
 
 
+def _email_template(template: str) -> str:
+    names = set(re.findall(r"\{([^{}]*)\}", template))
+    rest = re.sub(r"\{[^{}]*\}", "", template)
+    if not names or not names <= {"email", "local", "domain"} or re.search(r"[{}]", rest):
+        raise wrong("not a way to make sub from an address", "text with {email}, {local} or {domain}")
+    return template
+
+
 def _prefix(prefix: str) -> str:
     segment = r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*"
     if not re.fullmatch(rf"(?:/{segment}){{1,8}}", prefix):
@@ -239,6 +247,7 @@ Method = Annotated[str, matching(_TOKEN, "not a method", "a method such as GET")
 PathPattern = Annotated[str, AfterValidator(_path_pattern)]
 LoginUrl = Annotated[str, AfterValidator(_login_url)]
 Prefix = Annotated[str, AfterValidator(_prefix)]
+EmailTemplate = Annotated[Text, AfterValidator(_email_template)]
 
 
 def one_or_many() -> BeforeValidator:

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import parse_qsl
 
+from sidecar.core.claims import TokenError, decode_json
 from sidecar.core.credentials import MAX_ENCODED, MAX_PAIRS
-from sidecar.core.logout_token import TokenError, decode_json
 from sidecar.errors import SidecarError
 
 MAX_TARGET = 16 * 1024  # to read it costs; a code has 2 KiB at the most, and most proxies stop at 8 KiB

@@ -2,16 +2,17 @@
 
 A browser that navigates gets a page that a person can read, or the way to the login; everything else gets a status
 and `application/problem+json` (RFC 9457) that a front end can act on. Nothing here is cached, and a denial that is not
-temporary takes the dead cookies out of the browser.
+temporary takes the dead cookies out of the browser. The texts are in `wording.py`, the pages in `page.py`.
 """
 
 import enum
-import html
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from sidecar.core.page import page
 from sidecar.core.verdict import Deny, Reason
+from sidecar.core.wording import WORDINGS, preferred
 
 
 class Action(enum.StrEnum):
@@ -34,61 +35,30 @@ class Answer:
 
 _PHRASES = {302: b"Found", 401: b"Unauthorized", 503: b"Service Unavailable"}
 
-_TITLES = {
-    Reason.REVOKED: "You have been signed out",
-    Reason.EXPIRED: "Your session has ended",
-    Reason.BAD_TOKEN: "Your session is not valid",
-    Reason.AMBIGUOUS: "Your session is not valid",
-    Reason.UNVOUCHED: "This request is not allowed",
-    Reason.UNBOUND: "Please sign in again",
-}
-_TEMPORARY_TITLE = "Please try again in a moment"
-
-_DETAILS = {
-    Reason.REVOKED: "Your session was ended at the identity provider. Sign in again to go on.",
-    Reason.EXPIRED: "Your session has reached its maximum age. Sign in again to go on.",
-    Reason.BAD_TOKEN: "The session token of this request could not be verified. Sign in again to go on.",
-    Reason.AMBIGUOUS: "The cookies of this request cannot be read safely. Sign in again to go on.",
-    Reason.UNVOUCHED: "The session was named by somebody who may not name it. Sign in again to go on.",
-    Reason.UNBOUND: "This session is not known here. Sign in again to go on.",
-    Reason.STALE: "It cannot be checked at present whether your session is still valid. You stay signed in.",
-    Reason.STORE: "It cannot be checked at present whether your session is still valid. You stay signed in.",
-    Reason.KEYS: "The identity provider cannot be reached to check your session. You stay signed in.",
-    Reason.LOGIN: "Your sign-in could not be recorded. Please sign in again in a moment.",
-}
-
 _RETRY_AFTER_S = b"5"
 
 PAGE_TYPE = b"text/html; charset=utf-8"
 PAGE_POLICY = (b"Content-Security-Policy", b"default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'")
+# A template may show pictures and fonts of the app's own. Scripts and forms it has no use for.
+_TEMPLATE_SOURCES = b"default-src 'none'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; font-src 'self' data:"
+_TEMPLATE_POLICY = (
+    b"Content-Security-Policy",
+    _TEMPLATE_SOURCES + b"; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+)
 
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="robots" content="noindex">
-<title>{title}</title>
-<style>
-:root {{ color-scheme: light dark; }}
-body {{ font: 1.1rem/1.6 system-ui, sans-serif; max-width: 32rem; margin: 16vh auto 0; padding: 0 1.5rem; }}
-h1 {{ font-size: 1.6rem; line-height: 1.25; margin: 0 0 .75rem; }}
-a {{ display: inline-block; margin-top: .5rem; }}
-</style>
-</head>
-<body>
-<main>
-<h1>{title}</h1>
-<p>{detail}</p>
-{link}</main>
-</body>
-</html>
-"""
+# Whose data may be cleared: of a session that is over, and not of one that could not be recognised.
+_OVER = frozenset((Reason.REVOKED, Reason.EXPIRED))
 
 
-def page(title: str, detail: str, link: str = "") -> bytes:
-    """A plain page that a person can read. `link` is HTML; the texts are ours."""
-    return _PAGE.format(title=title, detail=detail, link=link).encode()
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How denials look and what else they do, as the operator chose."""
+
+    template: str | None = None  # of the page, checked (`core/page.py`)
+    clear_site_data: tuple[str, ...] = ()  # what the browser is asked to forget (Clear-Site-Data)
+
+
+PLAIN = Manner()
 
 
 def is_navigation(method: bytes, fields: Mapping[bytes, bytes]) -> bool:
@@ -104,38 +74,67 @@ def is_navigation(method: bytes, fields: Mapping[bytes, bytes]) -> bool:
 
 
 def answer(
-    denial: Deny, *, action: Action, login_url: str | None, navigation: bool, expired_cookies: Iterable[bytes]
+    denial: Deny,
+    *,
+    action: Action,
+    login_url: str | None,
+    navigation: bool,
+    expired_cookies: Iterable[bytes],
+    accept_language: bytes = b"",
+    manner: Manner = PLAIN,
 ) -> Answer:
     """The response to a denied request. `expired_cookies` are complete Set-Cookie values."""
+    told = _Told(denial.reason, preferred(accept_language), manner)
     if denial.is_temporary:
         retry = ((b"Retry-After", _RETRY_AFTER_S),)
-        return _told(503, denial.reason, navigation=navigation, login_url=None, extra=retry)
-    cookies = tuple((b"Set-Cookie", cookie) for cookie in expired_cookies)
+        return told.answer(503, navigation=navigation, login_url=None, extra=retry)
+    extra = tuple((b"Set-Cookie", cookie) for cookie in expired_cookies)
+    if manner.clear_site_data and denial.reason in _OVER:
+        extra += ((b"Clear-Site-Data", ", ".join(f'"{kind}"' for kind in manner.clear_site_data).encode()),)
     if action is Action.REDIRECT and login_url and navigation:
-        headers = ((b"Location", login_url.encode()), *_common(denial.reason), *cookies)
+        headers = ((b"Location", login_url.encode()), *_common(denial.reason), *extra)
         return Answer(302, _PHRASES[302], headers, b"")
     # RFC 9110 section 15.5.2: a 401 names a scheme. Browsers do not know this one and show the page; some libraries
     # fail without it.
     challenge = (b"WWW-Authenticate", f'Session error="{denial.reason}"'.encode())
-    return _told(401, denial.reason, navigation=navigation, login_url=login_url, extra=(challenge, *cookies))
+    return told.answer(401, navigation=navigation, login_url=login_url, extra=(challenge, *extra))
 
 
-def _told(
-    status: int, reason: Reason, *, navigation: bool, login_url: str | None, extra: tuple[tuple[bytes, bytes], ...]
-) -> Answer:
-    title = _TITLES.get(reason, _TEMPORARY_TITLE)
-    detail = _DETAILS[reason]
-    if navigation:
-        # Browsers take a second look only when told (bfcache, back button): no-store is in the common fields.
-        link = f'<p><a href="{html.escape(login_url)}">Sign in</a></p>\n' if login_url else ""
-        body = page(title, detail, link)
-        kind, extra = PAGE_TYPE, (PAGE_POLICY, *extra)
-    else:
-        problem = {"type": "about:blank", "title": title, "status": status, "detail": detail, "reason": reason.value}
-        body = json.dumps(problem).encode()
-        kind = b"application/problem+json"
-    headers = ((b"Content-Type", kind), *_common(reason), *extra)
-    return Answer(status, _PHRASES[status], headers, body)
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """One denial, put into words."""
+
+    reason: Reason
+    language: str
+    manner: Manner
+
+    def answer(
+        self, status: int, *, navigation: bool, login_url: str | None, extra: tuple[tuple[bytes, bytes], ...]
+    ) -> Answer:
+        wording = WORDINGS[self.language]
+        title, detail = wording.titles[self.reason], wording.details[self.reason]
+        if navigation:
+            # Browsers take a second look only when told (bfcache, back button): no-store is in the common fields.
+            body = page(
+                title,
+                detail,
+                template=self.manner.template,
+                lang=self.language,
+                sign_in=wording.sign_in,
+                login_url=login_url,
+                reason=self.reason.value,
+            )
+            kind, extra = PAGE_TYPE, (PAGE_POLICY if self.manner.template is None else _TEMPLATE_POLICY, *extra)
+        else:
+            problem = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+            problem |= {"reason": self.reason.value} | ({"login_url": login_url} if login_url else {})
+            body = json.dumps(problem).encode()
+            kind = b"application/problem+json"
+            # A script can send the person there without reading the body, which many request libraries throw away.
+            extra += ((b"X-Logout-Sidecar-Login", login_url.encode()),) if login_url else ()
+        language = (b"Content-Language", self.language.encode())
+        headers = ((b"Content-Type", kind), language, *_common(self.reason), *extra)
+        return Answer(status, _PHRASES[status], headers, body)
 
 
 def _common(reason: Reason) -> tuple[tuple[bytes, bytes], ...]:

@@ -24,6 +24,7 @@ class Kind(enum.IntEnum):
     SUB = 2  # every session of the subject
     CREDENTIAL = 3  # one cookie (or other carrier) value
     SUB_WITHOUT_SID = 4  # the sessions of the subject that were bound without any sid
+    EVERYBODY = 5  # every session of the client at this issuer
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,9 @@ class BoundSession:
     # The same two digests under the other keys that are accepted. Not stored: only a session that has just been proven
     # can have met a revocation that was written before the key changed.
     others: tuple[tuple[bytes, bytes | None], ...] = field(default=(), repr=False, compare=False)
+    # The digest that a logout of everybody revokes, and the same under the other keys. Empty unless somebody can send
+    # such a logout here; only the first is stored.
+    parties: tuple[bytes, ...] = field(default=(), repr=False, compare=False)
     binder: int = field(default=0, repr=False, compare=False)  # the place in BINDERS; only for the numbers
 
     @property
@@ -99,12 +103,28 @@ def shared(new: BoundSession, olds: Iterable[BoundSession]) -> BoundSession:
     also = tuple(_plain(old) for old in first.values() if not _covers(new, old))
     if not also:
         return _plain(new)
-    return SharedSession(new.own, new.sub, new.login_time, new.sid_time, new.others, new.binder, also)
+    return SharedSession(
+        new.own,
+        new.sub,
+        new.login_time,
+        new.sid_time,
+        new.others,
+        parties=new.parties,
+        binder=new.binder,
+        also=also,
+    )
 
 
 def _plain(session: BoundSession) -> BoundSession:
-    own, sub, binder = session.own, session.sub, session.binder
-    return BoundSession(own, sub, session.login_time, session.sid_time, session.others, binder)
+    return BoundSession(
+        session.own,
+        session.sub,
+        session.login_time,
+        session.sid_time,
+        session.others,
+        parties=session.parties,
+        binder=session.binder,
+    )
 
 
 def _covers(new: BoundSession, old: BoundSession) -> bool:
@@ -122,10 +142,12 @@ class Digester:
     bindings and revocations made with them count, and revocations are written with all of them (decision 015).
     """
 
-    __slots__ = ("_blank", "_voucher_key", "key_id", "others")
+    __slots__ = ("_blank", "_voucher_key", "key_id", "names_parties", "others")
 
-    def __init__(self, secret: bytes, others: Sequence[bytes] = ()) -> None:
+    def __init__(self, secret: bytes, others: Sequence[bytes] = (), *, names_parties: bool = False) -> None:
+        """`names_parties`: sessions say which client of which issuer they belong to, for logouts of everybody."""
         self.use(secret)
+        self.names_parties = names_parties
         self.others: tuple[Digester, ...] = tuple(Digester(other) for other in others)
 
     @property
@@ -158,6 +180,10 @@ class Digester:
         """Digest that a logout naming sid and sub revokes in addition: sessions of `sub` that know no sid."""
         return self._digest(Kind.SUB_WITHOUT_SID, issuer, client_id, sub)
 
+    def everybody(self, issuer: str, client_id: str) -> bytes:
+        """Digest that a logout of all sessions of the client revokes."""
+        return self._digest(Kind.EVERYBODY, issuer, client_id)
+
     def credential(self, value: bytes) -> bytes:
         """Digest of a canonical credential value. A credential is its value, whatever carries it."""
         state = self._blank.copy()
@@ -175,7 +201,9 @@ class Digester:
         own, sub = self._names(session)
         others = tuple(other._names(session) for other in self.others)  # noqa: SLF001 - the same class
         auth_time = session.login_time if session.auth_time is None else session.auth_time
-        return BoundSession(own, sub, session.login_time, min(session.login_time, auth_time), others)
+        issuer, client_id = session.issuer, session.client_id
+        parties = tuple(each.everybody(issuer, client_id) for each in self.all) if self.names_parties else ()
+        return BoundSession(own, sub, session.login_time, min(session.login_time, auth_time), others, parties)
 
     def _names(self, session: Session) -> tuple[bytes, bytes | None]:
         issuer, client_id = session.issuer, session.client_id

@@ -9,24 +9,27 @@ A `TokenError` has a stable `reason`, and a text that names the switch under `pr
 The text never repeats what the token says, because that may be personal data.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
-from sidecar.core.identity import Digester
-from sidecar.core.revocation import Revocation, of_logout
-from sidecar.errors import SidecarError
+from sidecar.core.claims import (
+    TokenError,
+    audiences,
+    check_algorithm,
+    check_issuer,
+    check_nbf,
+    identifier,
+    issue_time,
+    jti_of,
+    numeric_date,
+    refuse_expired,
+)
+from sidecar.core.revocation import Logout
 
 EVENT = "http://schemas.openid.net/event/backchannel-logout"  # BCL 2.4: compared byte by byte (case 158)
 NO_EXP_LIFETIME_S = 300  # DESIGN section 7: with `require_exp: false`, how long a token without exp is good
 FAR_EXP_S = 3600  # an exp further ahead than this is legal and worth a note (case 145)
-MAX_ID_BYTES = 1024  # case 178: OpenID Connect Core allows 255 characters, the field more
-_NUMERIC_DATE_END = 2**53  # beyond it a JSON number is not exact any more
-
-
-class TokenError(SidecarError):
-    """A token that a peer sent is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,11 @@ class LogoutToken:
     notes: tuple[str, ...] = ()  # legal, but worth a line in the log
 
     @property
+    def logout(self) -> Logout:
+        """What it ends."""
+        return Logout(self.issuer, self.client_ids, self.sid, self.sub, self.cutoff, whole_subject=self.whole_subject)
+
+    @property
     def scope(self) -> Literal["sid", "sub", "both"]:
         """Which of the two names the token carries."""
         if self.sid is None:
@@ -69,33 +77,25 @@ class LogoutToken:
         return "sid" if self.sub is None else "both"
 
 
-def revocations(token: LogoutToken, digester: Digester, *, expires: int) -> Iterator[Revocation]:
-    """What the logout revokes, for each of our clients that it concerns; kept until `expires`."""
-    for client in token.client_ids:
-        named = (digester, token.issuer, client)
-        yield from of_logout(*named, token.sid, token.sub, cutoff=token.cutoff, expires=expires)
-        if token.whole_subject and token.sid is not None and token.sub is not None:  # case 208
-            yield from of_logout(*named, None, token.sub, cutoff=token.cutoff, expires=expires)
-
-
 def validate(header: Mapping[str, Any], claims: object, *, policy: LogoutPolicy, now: float) -> LogoutToken:
     """Check everything, then build. `now` is taken once, so that one decision never sees two clocks."""
     # BCL 2.6 (1), decryption: encrypted tokens have five segments and do not reach this function.
     # BCL 2.6 (2), signature: verified by the caller, with keys of the issuer only.
     _check_typ(header, policy)
-    _check_alg(header, policy)
+    check_algorithm(header, policy.algorithms)  # BCL 2.6 (3): the registered one, never none
     if not isinstance(claims, dict):  # library trap J3
         raise TokenError("malformed", "the claims are not a JSON object")
-    _check_issuer(claims, policy)
+    check_issuer(claims, policy.issuer)  # BCL 2.6 (4), Core 3.1.3.7 (2)
     client_ids = _check_audience(claims, header, policy)
     _check_azp(claims, policy)
-    issued_at = _check_iat(claims, policy, now)
+    # BCL 2.6 (4), Core 3.1.3.7 (10): the acceptable range is the client's choice.
+    issued_at = issue_time(claims, leeway=policy.leeway, max_age=policy.max_age, now=now)
     expires = _check_exp(claims, policy, issued_at, now)
-    _check_nbf(claims, policy, now)
+    check_nbf(claims, leeway=policy.leeway, now=now)  # RFC 7519 section 4.1.5; some send it (case 146)
     sid, sub = _check_sid_or_sub(claims)
     _check_events(claims)
     _check_nonce(claims)
-    jti = _check_jti(claims)
+    jti = jti_of(claims)  # BCL 2.4 requires it; 2.6 has no step for it (case 149)
     # BCL 2.6 (8), jti not seen before: optional, needs memory and is therefore the caller's (`jti_replay`).
     # BCL 2.6 (9) to (11), iss, sub and sid match a session: optional and left out. A session that we do not know is
     # still logged out with success (2.7), and the logout may arrive before its session is bound (case 202).
@@ -113,30 +113,6 @@ def validate(header: Mapping[str, Any], claims: object, *, policy: LogoutPolicy,
     )
 
 
-def decode_json(raw: bytes) -> Any:
-    """The JSON value in `raw`, read strictly: two readers of the same bytes can never disagree about it."""
-    try:
-        # Decoded here because `json` would guess UTF-16 and skip a byte order mark (case 62).
-        value = json.loads(raw.decode(), object_pairs_hook=_members, parse_constant=_refuse_constant)
-        if b"\\u" in raw:
-            # Only an escape can hold half a surrogate pair, which no later `encode` would survive (trap A6).
-            json.dumps(value, ensure_ascii=False).encode()
-    except (ValueError, RecursionError) as error:  # trap J4: the depth is bounded by the interpreter
-        raise TokenError("malformed", "not valid JSON in UTF-8") from error
-    return value
-
-
-def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):  # RFC 7519 section 4, RFC 7515 section 4; trap J13, cases 64 and 65
-        raise TokenError("malformed", "a JSON object names a member twice")
-    return members
-
-
-def _refuse_constant(_name: str) -> NoReturn:
-    raise TokenError("malformed", "NaN and Infinity are not JSON")  # RFC 8259 section 6; trap J1
-
-
 def _check_typ(header: Mapping[str, Any], policy: LogoutPolicy) -> None:
     """BCL 2.4 recommends `logout+jwt`; section 4.1 warns that requiring it breaks most deployments."""
     typ = header.get("typ", "")
@@ -149,25 +125,9 @@ def _check_typ(header: Mapping[str, Any], policy: LogoutPolicy) -> None:
         raise TokenError("wrong_type", "typ is neither absent, JWT nor logout+jwt")
 
 
-def _check_alg(header: Mapping[str, Any], policy: LogoutPolicy) -> None:
-    """BCL 2.6 (3): the registered algorithm, never the header's choice, never none."""
-    alg = header.get("alg")
-    if not isinstance(alg, str) or alg not in policy.algorithms or alg.lower() == "none":
-        raise TokenError("alg_not_allowed", "alg is not among the provider's `algorithms`")
-
-
-def _check_issuer(claims: dict[str, Any], policy: LogoutPolicy) -> None:
-    """BCL 2.6 (4), Core 3.1.3.7 (2): exactly the issuer, trailing slash and port included."""
-    if claims.get("iss") != policy.issuer:
-        raise TokenError("wrong_issuer", "iss is not the configured issuer")
-
-
 def _check_audience(claims: dict[str, Any], header: Mapping[str, Any], policy: LogoutPolicy) -> tuple[str, ...]:
     """BCL 2.6 (4), Core 3.1.3.7 (3): us, and nobody whom we do not trust (trap J14)."""
-    audience = claims.get("aud")
-    names = audience if isinstance(audience, list) else [audience]
-    if not all(isinstance(name, str) for name in names):
-        raise TokenError("wrong_audience", "aud is missing, or is neither a string nor a list of strings")
+    names = audiences(claims)
     ours = tuple(sorted(policy.client_ids.intersection(names)))
     if not ours:
         raise TokenError("wrong_audience", "aud does not name our `client_id`")
@@ -184,42 +144,22 @@ def _check_azp(claims: dict[str, Any], policy: LogoutPolicy) -> None:
         raise TokenError("wrong_azp", "azp is not our `client_id`")
 
 
-def _check_iat(claims: dict[str, Any], policy: LogoutPolicy, now: float) -> float:
-    """BCL 2.6 (4), Core 3.1.3.7 (10): the acceptable range is the client's choice."""
-    issued_at = _numeric_date(claims, "iat")
-    if issued_at is None:
-        raise TokenError("iat_missing", "iat is missing")
-    if issued_at > now + policy.leeway:
-        raise TokenError("iat_in_future", "iat is in the future; mend the clocks or raise `leeway`")
-    if now - issued_at > policy.max_age:
-        raise TokenError("iat_too_old", "iat is too long ago; `max_age` bounds it")
-    return issued_at
-
-
 def _check_exp(claims: dict[str, Any], policy: LogoutPolicy, issued_at: float, now: float) -> float:
     """BCL 2.6 (4), Core 3.1.3.7 (9). Returns when the token stops being acceptable."""
-    expires = _numeric_date(claims, "exp")
+    expires = numeric_date(claims, "exp")
     if expires is None:
         if policy.require_exp:  # BCL 2.4, since errata set 1 (case 137)
             raise TokenError("exp_missing", "exp is missing; `require_exp: false` accepts providers that send none")
         if now - issued_at > NO_EXP_LIFETIME_S:
             raise TokenError("expired", "a token without exp is good for 5 minutes after its iat")
         return issued_at + NO_EXP_LIFETIME_S
-    if now >= expires + policy.leeway:  # RFC 7519 section 4.1.4: on or after exp, it is over (trap J2, case 142)
-        raise TokenError("expired", "exp has passed; mend the clocks or raise `leeway`")
+    refuse_expired(expires, leeway=policy.leeway, now=now)
     return expires + policy.leeway
-
-
-def _check_nbf(claims: dict[str, Any], policy: LogoutPolicy, now: float) -> None:
-    """RFC 7519 section 4.1.5; some providers send it (case 146)."""
-    not_before = _numeric_date(claims, "nbf")
-    if not_before is not None and now + policy.leeway < not_before:
-        raise TokenError("not_yet_valid", "nbf is in the future; mend the clocks or raise `leeway`")
 
 
 def _check_sid_or_sub(claims: dict[str, Any]) -> tuple[str | None, str | None]:
     """BCL 2.6 (5), and 2.4: one of the two, or both."""
-    sid, sub = _identifier(claims, "sid"), _identifier(claims, "sub")
+    sid, sub = identifier(claims, "sid"), identifier(claims, "sub")
     if sid is None and sub is None:
         raise TokenError("no_sub_or_sid", "the token has neither sub nor sid")
     return sid, sub
@@ -236,45 +176,6 @@ def _check_nonce(claims: dict[str, Any]) -> None:
     """BCL 2.6 (7): absent, whatever its value would be (trap J13). It keeps ID tokens out."""
     if "nonce" in claims:
         raise TokenError("nonce_present", "a logout token has no nonce")
-
-
-def _check_jti(claims: dict[str, Any]) -> str:
-    """BCL 2.4 requires it; 2.6 has no step for it (case 149)."""
-    jti = claims.get("jti")
-    if not isinstance(jti, str) or not jti:
-        raise TokenError("jti_missing", "jti is missing or not a string")
-    _encoded(jti, "jti")
-    return jti
-
-
-def _numeric_date(claims: dict[str, Any], name: str) -> float | None:
-    """A time, or None when it is absent; null counts as absent for none but the required claims' own errors."""
-    value = claims.get(name)
-    if value is None:
-        return None
-    # bool is an int in Python. NaN fails every comparison, infinities and 10^4000 fail one (trap J1, case 139).
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < _NUMERIC_DATE_END:
-        raise TokenError("bad_claim", f"{name} is not a time")
-    return float(value)
-
-
-def _identifier(claims: dict[str, Any], name: str) -> str | None:
-    """A sid or sub. Null and the empty string count as absent: serializers write both (cases 170 and 172)."""
-    value = claims.get(name)
-    if value is None or value == "":
-        return None
-    if not isinstance(value, str):  # case 173
-        raise TokenError("bad_claim", f"{name} is not a string")
-    if len(_encoded(value, name)) > MAX_ID_BYTES:
-        raise TokenError("bad_claim", f"{name} is longer than {MAX_ID_BYTES} bytes")
-    return value
-
-
-def _encoded(value: str, name: str) -> bytes:
-    try:
-        return value.encode()
-    except UnicodeEncodeError as error:  # half a surrogate pair (trap A6)
-        raise TokenError("bad_claim", f"{name} is not text") from error
 
 
 def _notes(claims: dict[str, Any], sid: str | None, expires: float, now: float) -> Iterator[str]:

@@ -7,6 +7,7 @@ order and still agree.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 from sidecar.core.identity import BoundSession, Digester, Kind
 
@@ -24,6 +25,41 @@ class Revocation:
     expires: int  # s since the epoch, our clock: no session that old can exist any more
 
 
+@dataclass(frozen=True, slots=True)
+class Logout:
+    """What a verified message ends, at each of our clients that it concerns: a session, a subject, or everybody."""
+
+    issuer: str
+    client_ids: tuple[str, ...]
+    sid: str | None = field(repr=False)
+    sub: str | None = field(repr=False)
+    cutoff: int  # ms since the epoch, provider's clock
+    whole_subject: bool = False  # the sid does not narrow it
+    everybody: bool = False  # then it names neither; spelled out, so that nothing becomes it by omission
+
+    @property
+    def scope(self) -> Literal["sid", "sub", "both", "everybody"]:
+        """Whom it names."""
+        if self.everybody:
+            return "everybody"
+        if self.sid is None:
+            return "sub"
+        return "sid" if self.sub is None else "both"
+
+
+def meant_by(logout: Logout, digester: Digester, *, expires: int) -> Iterator[Revocation]:
+    """The revocations of a logout, for each client that it concerns; kept until `expires`."""
+    sid, sub, cutoff = logout.sid, logout.sub, logout.cutoff
+    for client in logout.client_ids:
+        named = (digester, logout.issuer, client)
+        if logout.everybody:
+            yield Revocation(Kind.EVERYBODY, digester.everybody(logout.issuer, client), cutoff, expires)
+            continue
+        yield from of_logout(*named, sid, sub, cutoff=cutoff, expires=expires)
+        if logout.whole_subject and sid is not None and sub is not None:  # case 208
+            yield from of_logout(*named, None, sub, cutoff=cutoff, expires=expires)
+
+
 def merge(one: Revocation, other: Revocation) -> Revocation:
     """The revocation that says what both say. Both must have the same digest."""
     if one.digest != other.digest:
@@ -39,7 +75,7 @@ def covers(revocation: Revocation, session: BoundSession) -> bool:
 def _covers(revocation: Revocation, session: BoundSession) -> bool:
     if revocation.digest == session.own:
         return session.sid_time <= revocation.cutoff
-    if revocation.digest == session.sub:
+    if revocation.digest == session.sub or revocation.digest in session.parties:
         return session.login_time <= revocation.cutoff
     return False
 

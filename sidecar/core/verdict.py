@@ -187,12 +187,16 @@ def is_session_revoked(session: BoundSession, cutoff: Callable[[bytes], int | No
             until = cutoff(sub) if sub is not None else None
             if until is not None and each.login_time <= until:
                 return True
+        for party in each.parties:
+            until = cutoff(party)
+            if until is not None and each.login_time <= until:
+                return True
     return False
 
 
 def cutoff_of(session: BoundSession, cutoff: Callable[[bytes], int | None]) -> int:
     """Until when a dead session's credentials are revoked: the latest word about it, at least its own login."""
-    names = (name for each in session.all for name in ((each.own, each.sub), *each.others))
+    names = (name for each in session.all for name in ((each.own, each.sub), *each.others, each.parties))
     digests = [digest for name in names for digest in name if digest is not None]
     return max([session.login_time, *(until for until in map(cutoff, digests) if until is not None)])
 

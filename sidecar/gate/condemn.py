@@ -44,7 +44,7 @@ class Condemner:
         """A revocation changed the replica: it is meant for every credential of its sessions that is known here."""
         for credential, session in self._directory.bindings_of(revocation.digest):
             if len(self._tasks) >= _AT_ONCE:
-                break  # a cookie that changes with every answer has left thousands of values
+                break  # of a cookie that changes with every answer, or of everybody: the next denial says it again
             if covers(revocation, session):
                 self._condemn(credential, revocation.cutoff)
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from sidecar.core.cookies import Scope, SetCookie, expire
 from sidecar.core.credentials import MAX_PAIRS, Carriers
-from sidecar.core.denial import Action, Answer, answer, is_navigation
+from sidecar.core.denial import PLAIN, Action, Answer, Manner, answer, is_navigation
 from sidecar.core.form import Body
 from sidecar.core.paths import path_of
 from sidecar.core.routes import Rule
@@ -41,8 +41,10 @@ class Enforcement:
         identifier: Identifier,
         token_cookies: Sequence[bytes],
         vouchers: Vouchers | None = None,
+        manner: Manner = PLAIN,
     ) -> None:
         self._vouchers = vouchers
+        self._manner = manner
         self._carriers = carriers
         self._identifier = identifier
         self._names = tuple(dict.fromkeys((*carriers.cookies, *token_cookies)))
@@ -77,6 +79,8 @@ class Enforcement:
             login_url=rule.login_url,
             navigation=is_navigation(request.method, request.fields) and not request.upgrade,
             expired_cookies=() if denial.is_temporary else self.expired_cookies(request, denial),
+            accept_language=request.fields.get(b"accept-language", b""),
+            manner=self._manner,
         )
 
     def strips(self, denial: Deny, rule: Rule, request: RequestHead) -> bool:

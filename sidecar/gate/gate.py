@@ -275,6 +275,7 @@ class Gate:
     def revoked(self, revocation: Revocation) -> None:
         """A revocation changed the replica: cut what flows, and revoke the credentials of the session as well."""
         self._epoch += 1
+        self._verdicts.revoked(revocation)  # first: streams that are told judge themselves again
         self._live.revoked(revocation)
         self._condemner.revoked(revocation)
 
@@ -313,7 +314,7 @@ class Gate:
         """What a revocation may name to mean this request."""
         identity, session = judgement.identity, judgement.session
         sessions = identity.all_sessions() + ([session] if session is not None else [])
-        names = (name for session in sessions for each in session.all for name in (each.own, each.sub))
+        names = (name for session in sessions for each in session.all for name in (each.own, each.sub, *each.parties))
         digests = [name for name in names if name is not None]
         credentials = [credential for credential, _ in identity.bound]
         return tuple(dict.fromkeys((*digests, *credentials, *identity.unbound)))

@@ -2,7 +2,8 @@
 
 import json
 
-from sidecar.core.denial import PAGE_POLICY, PAGE_TYPE, Answer, page
+from sidecar.core.denial import PAGE_POLICY, PAGE_TYPE, Answer
+from sidecar.core.page import page
 
 _PHRASES = {
     400: b"Bad Request",

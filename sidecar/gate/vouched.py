@@ -100,7 +100,8 @@ class Vouched:
         if not self._is_fresh():
             raise StoreError("store_unavailable", "a session cannot be met for the first time now")
         unseen = self._bound(named.session)
-        names = (credential, *others, *(name for pair in ((unseen.own, unseen.sub), *unseen.others) for name in pair))
+        digests = (name for pair in ((unseen.own, unseen.sub), *unseen.others) for name in pair)
+        names = (credential, *others, *digests, *unseen.parties)
         if any(name is not None and self._cutoff(name) is not None for name in names):
             return unseen  # of the year 1970: whatever ended it came later
         since = int((clock.early() - _EARLIER_S) * 1000)

@@ -19,6 +19,7 @@ from sidecar import clock
 from sidecar.oidc.fetch import KeysUnavailable, fetch_json
 
 WELL_KNOWN = "/.well-known/openid-configuration"
+SSF_WELL_KNOWN = "/.well-known/ssf-configuration"
 LATE_MAX_AGE_S = 24 * 3600
 
 
@@ -37,13 +38,27 @@ class Metadata:
             raise KeysUnavailable("endpoint_missing", f"the provider's metadata names no usable {name}") from None
 
 
+def openid_configuration(issuer: str) -> str:
+    """Where a provider's metadata is. Discovery section 4: a slash at the end is removed, then the path is appended."""
+    return issuer.removesuffix("/") + WELL_KNOWN
+
+
+def ssf_configuration(issuer: str) -> str:
+    """Where a transmitter's metadata is: the path is put in (Shared Signals Framework 1.0, Discovery)."""
+    parts = urlsplit(issuer)
+    return parts._replace(path=SSF_WELL_KNOWN + parts.path.removesuffix("/")).geturl()
+
+
 async def discover(
-    session: aiohttp.ClientSession, issuer: str, *, internal_url: str | None = None, tls: ssl.SSLContext | None = None
+    session: aiohttp.ClientSession,
+    issuer: str,
+    *,
+    internal_url: str | None = None,
+    tls: ssl.SSLContext | None = None,
+    place: Callable[[str], str] = openid_configuration,
 ) -> Metadata:
-    """Fetch and check the metadata of an issuer."""
-    # Discovery section 4: a slash at the end of the issuer is removed before the path is appended.
-    url = (internal_url or issuer).removesuffix("/") + WELL_KNOWN
-    fetched = await fetch_json(session, url, tls)
+    """Fetch and check the metadata of an issuer. `place`: from the issuer's URL to that of its metadata."""
+    fetched = await fetch_json(session, place(internal_url or issuer), tls)
     return read_metadata(fetched.document, issuer, internal_url)
 
 

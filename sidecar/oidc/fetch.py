@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 
 from sidecar import clock
-from sidecar.core.logout_token import TokenError, decode_json
+from sidecar.core.claims import TokenError, decode_json
 from sidecar.errors import SidecarError
 from sidecar.oidc.provider_clock import Heard, heard
 

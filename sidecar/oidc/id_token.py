@@ -16,8 +16,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from sidecar.core.claims import MAX_ID_BYTES, TokenError
 from sidecar.core.identity import Session
-from sidecar.core.logout_token import MAX_ID_BYTES, TokenError
 from sidecar.oidc.signature import Verified
 
 _NUMERIC_DATE_END = 2**53  # beyond it a JSON number is not exact any more

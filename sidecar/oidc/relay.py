@@ -31,8 +31,8 @@ import aiohttp
 from aiohttp import hdrs, web
 
 from sidecar import metrics
+from sidecar.core.claims import TokenError, decode_json
 from sidecar.core.identity import Session
-from sidecar.core.logout_token import TokenError, decode_json
 from sidecar.errors import SidecarError
 from sidecar.log import event
 from sidecar.oidc.discovery import WELL_KNOWN, Metadata

@@ -16,7 +16,7 @@ from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jwk import Key, OctKey
 from joserfc.jws import JWSRegistry
 
-from sidecar.core.logout_token import TokenError, decode_json
+from sidecar.core.claims import TokenError, decode_json
 
 MAX_TOKEN_CHARS = 64 * 1024
 MAX_HEADER_CHARS = 12 * 1024  # leaves room for an `x5c` chain, which joserfc would refuse (trap J9)

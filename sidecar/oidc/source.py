@@ -6,12 +6,13 @@ is decided in `provider.py`.
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import aiohttp
 
-from sidecar.oidc.discovery import Metadata, discover
+from sidecar.oidc.discovery import Metadata, discover, openid_configuration
 from sidecar.oidc.fetch import MAX_DOCUMENT_BYTES, KeysUnavailable, fetch_json, parse_document
 from sidecar.oidc.jwks import KeySet, import_keys
 from sidecar.oidc.provider_clock import Heard
@@ -48,12 +49,14 @@ class DiscoverySource:
         issuer: str,
         internal_url: str | None = None,
         tls: ssl.SSLContext | None = None,
+        place: Callable[[str], str] = openid_configuration,
     ) -> None:
         self.metadata: Metadata | None = None
         self._session = session
         self._issuer = issuer
         self._internal_url = internal_url
         self._tls = tls
+        self._place = place
         self._metadata_until = 0.0
 
     async def load(self, now: float) -> Loaded:
@@ -61,7 +64,7 @@ class DiscoverySource:
         metadata = self.metadata
         if metadata is None or now >= self._metadata_until:
             metadata = self.metadata = await discover(
-                self._session, self._issuer, internal_url=self._internal_url, tls=self._tls
+                self._session, self._issuer, internal_url=self._internal_url, tls=self._tls, place=self._place
             )
         self._metadata_until = 0.0  # the keys may have moved, until this fetch shows that they have not
         fetched = await fetch_json(self._session, metadata.endpoint("jwks_uri"), self._tls)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from joserfc.jwk import Key
 
-from sidecar.core.logout_token import TokenError
+from sidecar.core.claims import TokenError
 from sidecar.oidc.provider import ProviderKeys
 from sidecar.oidc.signature import (
     Jws,

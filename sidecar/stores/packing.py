@@ -1,14 +1,14 @@
 """The bytes that stores keep: one format for every store, so that they can be compared and moved.
 
 A revocation is 31 bytes (version, kind, key id of the digest secret, digest, cut-off in ms, expiry in s), a binding 50
-for each session that the credential may belong to, the latest first; nearly always there is one.
+for each session that the credential may belong to, the latest first; nearly always there is one. Where the session
+names its party as well, it is 66.
 A format is never changed in place: a new one gets a new version byte, and readers know all versions they ever wrote.
 """
 
 import logging
 import struct
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator
 
 from sidecar import metrics
 from sidecar.core.identity import BoundSession, Kind, SharedSession
@@ -20,7 +20,10 @@ logger = logging.getLogger(__name__)
 
 _REVOCATION = struct.Struct(">BBB16sQI")
 _BINDING = struct.Struct(">BB16s16sqq")
+_BINDING_OF_PARTY = struct.Struct(">BB16s16sqq16s")
 _VERSION = 1
+_VERSION_OF_PARTY = 2
+_FORMS = {_VERSION: _BINDING, _VERSION_OF_PARTY: _BINDING_OF_PARTY}
 _HAS_SUB = 1  # of the flags; the upper half of them is the binder, which the first releases wrote as zero
 _BINDER_SHIFT = 4
 _NO_SUB = bytes(16)
@@ -56,27 +59,40 @@ def unpack_binding(value: bytes) -> BoundSession:
     Unreadable is an error and not a miss: a miss would let the request pass as unbound.
     """
     try:
-        session, *also = map(_unpack_session, _BINDING.iter_unpack(value))
+        session, *also = _unpack_sessions(value)
     except (struct.error, ValueError):  # the second: nothing at all
         raise _unreadable() from None
     if not also:
         return session
     return SharedSession(
-        session.own, session.sub, session.login_time, session.sid_time, binder=session.binder, also=tuple(also)
+        session.own,
+        session.sub,
+        session.login_time,
+        session.sid_time,
+        parties=session.parties,
+        binder=session.binder,
+        also=tuple(also),
     )
 
 
 def _pack_session(session: BoundSession) -> bytes:
     flags = session.binder << _BINDER_SHIFT | (0 if session.sub is None else _HAS_SUB)
-    return _BINDING.pack(_VERSION, flags, session.own, session.sub or _NO_SUB, session.login_time, session.sid_time)
+    values = (flags, session.own, session.sub or _NO_SUB, session.login_time, session.sid_time)
+    if session.parties:
+        return _BINDING_OF_PARTY.pack(_VERSION_OF_PARTY, *values, session.parties[0])
+    return _BINDING.pack(_VERSION, *values)  # readable for releases that know no parties
 
 
-def _unpack_session(fields: tuple[Any, ...]) -> BoundSession:
-    version, flags, own, sub, login_time, sid_time = fields
-    if version != _VERSION:
-        raise _unreadable()
-    has_sub, binder = flags & _HAS_SUB, flags >> _BINDER_SHIFT
-    return BoundSession(own, sub if has_sub else None, login_time, sid_time, binder=binder)
+def _unpack_sessions(value: bytes) -> Iterator[BoundSession]:
+    at = 0
+    while at < len(value):
+        form = _FORMS.get(value[at])
+        if form is None:
+            raise _unreadable()
+        _, flags, own, sub, login_time, sid_time, *parties = form.unpack_from(value, at)
+        at += form.size
+        has_sub, binder = flags & _HAS_SUB, flags >> _BINDER_SHIFT
+        yield BoundSession(own, sub if has_sub else None, login_time, sid_time, parties=tuple(parties), binder=binder)
 
 
 def _unreadable() -> StoreError:

@@ -16,8 +16,7 @@ from sidecar.config.load import load
 from sidecar.config.model import Config
 from sidecar.core.freshness import Freshness
 from sidecar.core.identity import Digester, Kind
-from sidecar.core.logout_token import LogoutToken
-from sidecar.core.revocation import SLACK_S, Revocation
+from sidecar.core.revocation import SLACK_S, Logout, Revocation
 from sidecar.stores.interface import StoreError
 from sidecar.stores.sqlite import SqliteStore
 
@@ -62,8 +61,8 @@ async def until(condition: Callable[[], object]) -> None:
         await asyncio.sleep(0.005)
 
 
-def logout(sid: str) -> LogoutToken:
-    return LogoutToken("https://idp.example.com", ("app",), sid, None, 1000, 1000, False, "jti", clock.wall() + 60)
+def logout(sid: str) -> Logout:
+    return Logout("https://idp.example.com", ("app",), sid, None, 1000)
 
 
 async def test_a_store_that_was_never_reached_is_shown_as_a_problem(config: Config):
@@ -103,7 +102,7 @@ async def test_logouts_from_before_the_key_are_all_enforced_before_the_store_is_
     try:
         for number in range(5):
             with pytest.raises(StoreError):
-                await state.revoker(logout(f"s-{number}"), int(clock.wall()) + 60)
+                await state.revoker((logout(f"s-{number}"),), int(clock.wall()) + 60)
         store.is_away = False
         await until(lambda: enforced)
         assert len(enforced) == 5
@@ -240,7 +239,7 @@ async def test_with_a_key_of_its_own_a_logout_is_enforced_before_the_store_is_re
     state.start(enforced.append, lambda: None)
     try:
         await until(state.keyed.is_set)
-        logging_out = asyncio.create_task(state.revoker(logout("s-1"), int(clock.wall()) + 60))
+        logging_out = asyncio.create_task(state.revoker((logout("s-1"),), int(clock.wall()) + 60))
         await until(lambda: enforced)
         assert not state.feed.loaded.is_set()
         logging_out.cancel()

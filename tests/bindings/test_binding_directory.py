@@ -1,13 +1,14 @@
 """Look-ups: what is known without waiting, what is asked of the store, and what a flood may not do."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from sidecar import metrics
 from sidecar.bindings import directory as module
 from sidecar.bindings.directory import UNKNOWN, Directory
-from sidecar.core.identity import BINDERS, BoundSession, Digester, Session
+from sidecar.core.identity import BINDERS, BoundSession, Digester, Session, shared
 from sidecar.stores.interface import StoreError
 
 TTL_S = 3600
@@ -439,3 +440,29 @@ async def test_nobody_waits_long_behind_a_flood_while_the_store_hangs(clock: Clo
     assert {getattr(answer, "reason", None) for answer in answers} == {"store_busy"}
     store.open.set()
     assert await directory.find(COOKIE) is None  # and the places are free again
+
+
+async def test_a_stored_binding_that_names_no_party_may_be_of_any(store: MemoryStore, clock: Clock) -> None:
+    store.bindings[COOKIE] = ALICE
+    parties = (b"p" * 16, b"q" * 16)
+    found = await Directory(store, ttl_s=TTL_S, clock=clock, parties=lambda: parties).find(COOKIE)
+    assert found is not None
+    assert (found, found.parties) == (ALICE, parties)
+
+
+async def test_a_stored_binding_that_names_its_party_keeps_it(store: MemoryStore, clock: Clock) -> None:
+    store.bindings[COOKIE] = replace(ALICE, parties=(b"p" * 16,))
+    directory = Directory(store, ttl_s=TTL_S, clock=clock, parties=lambda: (b"q" * 16,))
+    found = await directory.find(COOKIE)
+    assert found is not None
+    assert found.parties == (b"p" * 16,)
+    assert [credential for credential, _ in directory.bindings_of(b"p" * 16)] == [COOKIE]
+
+
+async def test_each_of_several_sessions_in_a_stored_binding_may_be_of_any_party(
+    store: MemoryStore, clock: Clock
+) -> None:
+    store.bindings[COOKIE] = shared(LATER, [replace(ALICE, parties=(b"p" * 16,))])
+    found = await Directory(store, ttl_s=TTL_S, clock=clock, parties=lambda: (b"q" * 16,)).find(COOKIE)
+    assert found is not None
+    assert [each.parties for each in found.all] == [(b"q" * 16,), (b"p" * 16,)]

@@ -11,6 +11,7 @@ from sidecar import clock
 from sidecar.bindings.trusted_header import HeaderBinder
 from sidecar.core.identity import Session
 from sidecar.core.paths import compile_pattern
+from sidecar.core.revocation import Logout, meant_by
 from sidecar.core.routes import Route, Rule
 
 Open = Callable[..., Awaitable[Stage]]
@@ -198,3 +199,16 @@ async def open_stream(stage: Stage, request: bytes) -> tuple[Wire, Wire]:
     await app.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n")
     await client.until(b"data: 1")
     return client, app
+
+
+@pytest.mark.parametrize("binder", [TIMED, UNTIMED])
+async def test_after_a_logout_of_everybody_only_a_proven_later_login_is_let_in(open_stage: Open, binder: HeaderBinder):
+    stage = await open_stage(headers=[binder], trusted=LOOPBACK)
+    stage.digester.names_parties = True
+    is_timed, now = binder is TIMED, time.time()
+    assert await status(stage, named(since=now - 300 if is_timed else None)) == 200
+    everybody = Logout(ISSUER, (CLIENT,), None, None, int(now * 1000), everybody=True)
+    await stage.publisher.publish(meant_by(everybody, stage.digester, expires=int(now) + 3600))
+    assert await status(stage, named(since=now - 300 if is_timed else None)) == 401
+    # Seen for the first time: whether it began before, only a time can tell.
+    assert await status(stage, named("s-2", "bob", since=now + 5 if is_timed else None)) == (200 if is_timed else 401)

@@ -245,6 +245,14 @@ async def test_a_binding_is_returned_as_it_was_put(store, sub):
     assert await store.get_binding(b"c" * 16) == session
 
 
+async def test_a_binding_says_whose_it_is_where_it_was_told(store):
+    session = BoundSession(b"o" * 16, None, 1, 2, parties=(b"p" * 16, b"q" * 16))
+    await store.put_binding(b"c" * 16, session, 3600)
+
+    found = await store.get_binding(b"c" * 16)
+    assert (found, found.parties) == (session, (b"p" * 16,))
+
+
 async def test_an_unknown_credential_has_no_binding(store):
     await store.put_binding(b"c" * 16, SESSION, 3600)
 

@@ -5,7 +5,6 @@ import base64
 import contextlib
 import gzip
 import json
-import logging
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,35 +14,27 @@ from urllib.parse import quote, urlencode
 
 import aiohttp
 import pytest
-from aiohttp import web
+from bench_control import DIGESTER, GONE, Given, Log, serving, signed, verifier_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from joserfc.jwk import RSAKey
-from joserfc.jws import JWSRegistry
 
-from sidecar import clock, log, metrics
-from sidecar.control import form, logout
-from sidecar.control.app import control_runner
-from sidecar.control.logout import LogoutEndpoint, LogoutProvider, SeenTokens, SparseLines
-from sidecar.core.identity import Digester, Kind
-from sidecar.core.logout_token import EVENT, LogoutPolicy, LogoutToken, revocations
-from sidecar.core.revocation import SLACK_S, Revocation
-from sidecar.oidc.jwks import import_keys
-from sidecar.oidc.provider import ProviderKeys
-from sidecar.oidc.source import Loaded
-from sidecar.oidc.verifier import Verifier
+from sidecar import clock, metrics
+from sidecar.control import body as bodies_of
+from sidecar.control import intake, seen, signatures
+from sidecar.control.intake import Intake, SparseLines
+from sidecar.control.logout import LogoutProvider, LogoutTokens
+from sidecar.control.seen import Seen
+from sidecar.control.signatures import Signatures
+from sidecar.core.identity import Kind
+from sidecar.core.logout_token import EVENT, LogoutPolicy
+from sidecar.core.revocation import SLACK_S
 from sidecar.stores.interface import StoreError
 
 KEY, OTHER = RSAKey.generate_key(2048, {"kid": "k1"}), RSAKey.generate_key(2048, {"kid": "k2"})
 ISSUER, OTHER_ISSUER = "https://idp.example", "https://other.example"
 PATH = "/_sidecar/backchannel-logout"
 FORM = "application/x-www-form-urlencoded"
-DIGESTER = Digester(b"0123456789abcdef")
-GONE = object()
-
-
-def b64(value: object) -> bytes:
-    return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=")
 
 
 def token(key: RSAKey = KEY, header: Mapping[str, Any] = {}, **changes: Any) -> str:
@@ -59,45 +50,7 @@ def token(key: RSAKey = KEY, header: Mapping[str, Any] = {}, **changes: Any) -> 
         "events": {EVENT: {}},
         **changes,
     }
-    claims = {name: value for name, value in claims.items() if value is not GONE}
-    signing_input = b64({"alg": "RS256", "kid": key.kid, **header}) + b"." + b64(claims)
-    signature = JWSRegistry.algorithms["RS256"].sign(signing_input, key)
-    return (signing_input + b"." + base64.urlsafe_b64encode(signature).rstrip(b"=")).decode()
-
-
-class Given:
-    """A key source whose answers are at hand, after as long as the test likes."""
-
-    metadata = None
-
-    def __init__(self, *keys: RSAKey) -> None:
-        self.keys = keys
-        self.open = asyncio.Event()
-        self.open.set()
-        self.loads = 0
-
-    async def load(self, now: float) -> Loaded:
-        self.loads += 1
-        await self.open.wait()
-        return Loaded(import_keys({"keys": [key.as_dict(private=False) for key in self.keys]}), None)
-
-
-class Log:
-    """Publishing as the store's feed does it: applied at once, durable later or never."""
-
-    def __init__(self) -> None:
-        self.applied: list[Revocation] = []
-        self.error: Exception | None = None
-        self.open = asyncio.Event()
-        self.open.set()
-        self.finished = 0
-
-    async def publish(self, token: LogoutToken, expires: int) -> None:
-        self.applied.extend(revocations(token, DIGESTER, expires=expires))
-        await self.open.wait()
-        if self.error is not None:
-            raise self.error
-        self.finished += 1
+    return signed(key, header, claims)
 
 
 @dataclass
@@ -165,43 +118,24 @@ def policy(issuer: str, **switches: Any) -> LogoutPolicy:
 
 
 async def provider(issuer: str, source: Given) -> LogoutProvider:
-    keys = ProviderKeys(issuer=issuer, source=source)
-    await keys.renew(1.0)
-    return LogoutProvider(policy(issuer), Verifier(keys=keys, algorithms=["RS256"]))
-
-
-class Lines(logging.Handler):
-    def __init__(self, lines: list[dict[str, Any]]) -> None:
-        super().__init__()
-        self.lines = lines
-        self.setFormatter(log.JsonFormatter())
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(json.loads(self.format(record)))
+    return LogoutProvider(policy(issuer), await verifier_of(issuer, source))
 
 
 @contextlib.asynccontextmanager
 async def started(folder: Path) -> AsyncIterator[Bench]:
     source, other_source, durable = Given(KEY), Given(OTHER), Log()
     providers = {ISSUER: await provider(ISSUER, source), OTHER_ISSUER: await provider(OTHER_ISSUER, other_source)}
-    endpoint = LogoutEndpoint(providers=providers, publish=durable.publish, digester=DIGESTER, session_max_age=3600)
-    runner = control_runner(prefix="/_sidecar", logout=endpoint)
-    await runner.setup()
-    path = str(folder / "control.sock")
-    await web.UnixSite(runner, path).start()
+    taking = Intake(publish=durable.publish, digester=DIGESTER, session_max_age=3600)
+    endpoint = taking.handler(LogoutTokens(providers=providers, signatures=Signatures()))
     lines: list[dict[str, Any]] = []
-    handler, owner = Lines(lines), logging.getLogger("sidecar")
-    owner.addHandler(handler)
-    previous = owner.level
-    owner.setLevel(logging.DEBUG)
-    try:
-        async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(path), auto_decompress=False) as session:
+    async with (
+        serving(folder, {"backchannel-logout": endpoint}, lines) as path,
+        aiohttp.ClientSession(connector=aiohttp.UnixConnector(path), auto_decompress=False) as session,
+    ):
+        try:
             yield Bench(path, session, durable, source, other_source, providers, lines)
-    finally:
-        durable.open.set()
-        owner.removeHandler(handler)
-        owner.setLevel(previous)
-        await runner.cleanup()
+        finally:
+            durable.open.set()
 
 
 @pytest.fixture
@@ -375,7 +309,7 @@ async def test_a_body_that_breaks_off_is_400_without_a_traceback(
     bench: Bench, rest: bytes, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if rest:  # aiohttp tells nobody of a bad chunk, so only the time limit ends the wait
-        monkeypatch.setattr(form, "BODY_TIMEOUT_S", 0.2)
+        monkeypatch.setattr(bodies_of, "BODY_TIMEOUT_S", 0.2)
     reader, writer = await asyncio.open_unix_connection(bench.socket)
     head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: {FORM}\r\nTransfer-Encoding: chunked\r\n\r\n"
     writer.write(f"{head}5\r\nlogou\r\n".encode())
@@ -402,7 +336,7 @@ async def test_a_compressed_body_is_refused_unopened(bench: Bench, encoding: str
 async def test_a_body_that_stalls_ends_in_400_while_others_are_served(  # case 32
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(form, "BODY_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(bodies_of, "BODY_TIMEOUT_S", 0.2)
     reader, writer = await asyncio.open_unix_connection(bench.socket)
     head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: {FORM}\r\nContent-Length: 100\r\n\r\nlogout"
     writer.write(head.encode())
@@ -417,7 +351,7 @@ async def test_a_body_that_stalls_ends_in_400_while_others_are_served(  # case 3
 def test_the_body_has_ten_seconds() -> None:
     from sidecar.control import server
 
-    assert form.BODY_TIMEOUT_S + server.LINGER_S == 10
+    assert bodies_of.BODY_TIMEOUT_S + server.LINGER_S == 10
 
 
 async def test_cookies_and_authorization_are_ignored(bench: Bench) -> None:  # case 34
@@ -602,7 +536,7 @@ async def test_keys_and_store_that_both_hang_are_answered_for_within_a_second(be
 async def test_tokens_that_wait_for_a_key_do_not_hold_up_the_others(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logout, "MAX_WAITING", 2)
+    monkeypatch.setattr(signatures, "MAX_WAITING", 2)
     bench.source.open.clear()
     stuck = [asyncio.create_task(bench.post(token(OTHER))) for _ in range(2)]
     async with asyncio.timeout(5):
@@ -617,7 +551,7 @@ async def test_tokens_that_wait_for_a_key_do_not_hold_up_the_others(
 
 
 async def test_only_so_many_bodies_are_read_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logout, "MAX_READING", 0)
+    monkeypatch.setattr(intake, "MAX_READING", 0)
     assert (await bench.post(token())).reason == "busy"
 
 
@@ -633,24 +567,20 @@ async def test_a_replay_is_refused_only_where_asked_and_only_after_success(bench
     assert is_accepted(await bench.post(token(jti="j2")))
 
 
-def remembered(jti: str, expires: float) -> LogoutToken:
-    return LogoutToken(ISSUER, ("wiki",), "s", None, 0, 0, False, jti, expires)
-
-
 def test_the_memory_of_tokens_ends_with_them_and_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = SeenTokens()
-    seen.add(remembered("a", 100.0), 50.0)
-    assert seen.has(remembered("a", 100.0), 99.0)
-    assert not seen.has(remembered("a", 100.0), 100.0)
-    seen.add(remembered("b", 200.0), 100.0)
-    assert len(seen._until) == 1
-    seen.add(remembered("far", 10**12), 100.0)
-    assert not seen.has(remembered("far", 10**12), 100.0 + logout.REMEMBER_S)
+    memory = Seen()
+    memory.add(b"a", b"what", 100.0, 50.0)
+    assert memory.get(b"a", 99.0) == b"what"
+    assert memory.get(b"a", 100.0) is None
+    memory.add(b"b", b"", 200.0, 100.0)
+    assert len(memory._known) == 1
+    memory.add(b"far", b"", 10**12, 100.0)
+    assert memory.get(b"far", 100.0 + seen.REMEMBER_S) is None
 
-    monkeypatch.setattr(logout, "MAX_REMEMBERED", 2)
-    for name in "cde":
-        seen.add(remembered(name, 1e6), 300.0)
-    assert [seen.has(remembered(name, 1e6), 300.0) for name in "cde"] == [False, True, True]
+    monkeypatch.setattr(seen, "MAX_REMEMBERED", 2)
+    for name in (b"c", b"d", b"e"):
+        memory.add(name, b"", 1e6, 300.0)
+    assert [memory.get(name, 300.0) for name in (b"c", b"d", b"e")] == [None, b"", b""]
 
 
 async def test_one_line_is_logged_for_each_token_and_names_nobody(bench: Bench) -> None:

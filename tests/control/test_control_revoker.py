@@ -1,4 +1,4 @@
-"""From a valid logout token to revocations: under every accepted key, and only once the key is known."""
+"""From verified logouts to revocations: under every accepted key, and only once the key is known."""
 
 import asyncio
 from dataclasses import replace
@@ -9,26 +9,14 @@ from sidecar import metrics
 from sidecar.control import revoker as revoker_module
 from sidecar.control.revoker import Revoker
 from sidecar.core.identity import Digester
-from sidecar.core.logout_token import LogoutToken
-from sidecar.core.revocation import Revocation
+from sidecar.core.revocation import Logout, Revocation
 from sidecar.stores.interface import StoreError
 
 OLD, NEW = b"before before before", b"after after after after"
 EXPIRES = 2**31
 
 
-def token() -> LogoutToken:
-    return LogoutToken(
-        issuer="https://idp.test",
-        client_ids=("app",),
-        sid="s-1",
-        sub=None,
-        cutoff=1000,
-        issued_at=1000,
-        expires=2e9,
-        jti="j",
-        whole_subject=False,
-    )
+LOGOUT = Logout("https://idp.test", ("app",), "s-1", None, 1000)
 
 
 async def published(digester: Digester) -> list[Revocation]:
@@ -39,7 +27,7 @@ async def published(digester: Digester) -> list[Revocation]:
 
     revoker = Revoker(digester=digester, publish=publish)
     await revoker.keyed()
-    await revoker(token(), EXPIRES)
+    await revoker((LOGOUT,), EXPIRES)
     return taken
 
 
@@ -66,7 +54,7 @@ async def test_what_is_too_much_to_keep_is_said_and_counted_and_refused_all_the_
     revoker = Revoker(digester=Digester(b"not the one that counts"), publish=publish)
     for number in range(5):
         with pytest.raises(StoreError):
-            await revoker(replace(token(), sid=f"s-{number}"), EXPIRES)
+            await revoker((replace(LOGOUT, sid=f"s-{number}"),), EXPIRES)
     await revoker.keyed()
 
     assert len(taken) == 2
@@ -84,7 +72,7 @@ async def test_what_came_before_the_key_is_refused_kept_and_published_with_it():
     digester = Digester(b"not the one that counts")
     revoker = Revoker(digester=digester, publish=publish)
     with pytest.raises(StoreError):
-        await revoker(token(), EXPIRES)
+        await revoker((LOGOUT,), EXPIRES)
     assert not taken
     digester.use(NEW)
     await revoker.keyed()
@@ -98,7 +86,7 @@ async def test_what_comes_a_moment_before_the_key_waits_for_it():
         taken.extend(revocations)  # type: ignore[arg-type]
 
     revoker = Revoker(digester=Digester(NEW), publish=publish)
-    waiting = asyncio.ensure_future(revoker(token(), EXPIRES))
+    waiting = asyncio.ensure_future(revoker((LOGOUT,), EXPIRES))
     await asyncio.sleep(0)
     assert not waiting.done()
     await revoker.keyed()

@@ -58,7 +58,13 @@ def test_digests_are_the_same_in_every_process_and_release():
 
 
 def test_the_numbers_of_the_kinds_are_stored_and_stay():
-    assert {kind.name: kind.value for kind in Kind} == {"SID": 1, "SUB": 2, "CREDENTIAL": 3, "SUB_WITHOUT_SID": 4}
+    assert {kind.name: kind.value for kind in Kind} == {
+        "SID": 1,
+        "SUB": 2,
+        "CREDENTIAL": 3,
+        "SUB_WITHOUT_SID": 4,
+        "EVERYBODY": 5,
+    }
 
 
 @pytest.mark.parametrize("length", [0, 1, 15])

@@ -10,17 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.core.claims import MAX_ID_BYTES, TokenError, decode_json
 from sidecar.core.identity import Digester, Kind
-from sidecar.core.logout_token import (
-    EVENT,
-    MAX_ID_BYTES,
-    LogoutPolicy,
-    LogoutToken,
-    TokenError,
-    decode_json,
-    revocations,
-    validate,
-)
+from sidecar.core.logout_token import EVENT, LogoutPolicy, LogoutToken, validate
+from sidecar.core.revocation import meant_by
 
 NOW = 1_767_000_000.0
 ISSUER = "https://idp.example/realms/main"
@@ -336,7 +329,7 @@ REVOKED = [
 @pytest.mark.parametrize(("scope", "claims", "kinds"), [row[1:] for row in REVOKED], ids=[r[0] for r in REVOKED])
 def test_a_logout_revokes_its_scope_and_no_more(scope: Any, claims: dict[str, Any], kinds: list[Kind]) -> None:
     token = check(claims, policy=replace(POLICY, sid_scope=scope))
-    revoked = list(revocations(token, Digester(bytes(16)), expires=99))
+    revoked = list(meant_by(token.logout, Digester(bytes(16)), expires=99))
     assert [revocation.kind for revocation in revoked] == kinds
     assert {(revocation.cutoff, revocation.expires) for revocation in revoked} == {(token.cutoff, 99)}
 
@@ -346,7 +339,7 @@ def test_each_of_our_clients_in_the_audience_is_revoked() -> None:  # case 212
     token = check({"aud": ["wiki", "shop"], "sub": GONE}, policy=policy)
     digester = Digester(bytes(16))
     expected = {digester.sid(ISSUER, client, "session-1") for client in ("wiki", "shop")}
-    assert {revocation.digest for revocation in revocations(token, digester, expires=99)} == expected
+    assert {revocation.digest for revocation in meant_by(token.logout, digester, expires=99)} == expected
 
 
 E = {EVENT: {}}
@@ -582,4 +575,4 @@ def test_any_claims_are_valid_or_a_token_error(claims: dict[str, Any], typ: obje
         except TokenError:
             continue
         assert token.sid or token.sub
-        assert list(revocations(token, Digester(bytes(16)), expires=1))
+        assert list(meant_by(token.logout, Digester(bytes(16)), expires=1))

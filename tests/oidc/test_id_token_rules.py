@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from sidecar.core.claims import TokenError
 from sidecar.core.identity import Session
-from sidecar.core.logout_token import EVENT, TokenError
+from sidecar.core.logout_token import EVENT
 from sidecar.oidc.id_token import Client, login, session_token
 
 NOW = 1_767_000_000

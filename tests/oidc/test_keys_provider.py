@@ -20,9 +20,9 @@ from cryptography.x509.oid import NameOID
 from joserfc import jws
 from joserfc.jwk import RSAKey
 
-from sidecar.core.logout_token import TokenError
+from sidecar.core.claims import TokenError
 from sidecar.oidc import provider as provider_module
-from sidecar.oidc.discovery import read_metadata
+from sidecar.oidc.discovery import read_metadata, ssf_configuration
 from sidecar.oidc.fetch import KeysUnavailable, client_session, fetch_json
 from sidecar.oidc.provider import COOL_DOWN_S, MAX_RETIRED, STALE_S, ProviderKeys
 from sidecar.oidc.source import METADATA_MAX_AGE_S, DiscoverySource, FileSource, Source, UrlSource
@@ -55,7 +55,7 @@ class FakeProvider:
 
     async def handle(self, request: web.BaseRequest) -> web.Response:
         self.asked.append(request.path)
-        if request.path.endswith("/.well-known/openid-configuration"):
+        if request.path.endswith(("/.well-known/openid-configuration", "/.well-known/ssf-configuration")):
             return web.json_response(self.metadata)
         if request.path != "/jwks":
             return web.Response(status=404)
@@ -145,6 +145,27 @@ async def test_the_metadata_can_be_had_before_anybody_verifies(
     first, second = await asyncio.gather(keys.metadata(), keys.metadata())
     assert first is second
     assert fake.count("/.well-known/openid-configuration") == 1
+
+
+@pytest.mark.parametrize(
+    ("issuer", "place"),
+    [
+        ("https://tr.example", "https://tr.example/.well-known/ssf-configuration"),
+        ("https://tr.example/", "https://tr.example/.well-known/ssf-configuration"),
+        ("https://tr.example:8443/a/b", "https://tr.example:8443/.well-known/ssf-configuration/a/b"),
+    ],
+)
+def test_a_transmitter_has_its_metadata_before_its_path(issuer: str, place: str) -> None:
+    """Shared Signals Framework 1.0, Obtaining Transmitter Configuration Information."""
+    assert ssf_configuration(issuer) == place
+
+
+async def test_the_keys_of_a_transmitter_are_where_its_metadata_says(
+    fake: FakeProvider, session: aiohttp.ClientSession
+) -> None:
+    _, verifier = over(DiscoverySource(session=session, issuer=fake.url, place=ssf_configuration))
+    assert (await verifier.verify(token(OLD))).header["kid"] == "old"
+    assert fake.asked == ["/.well-known/ssf-configuration", "/jwks"]
 
 
 async def test_a_slash_at_the_end_of_the_issuer_is_not_doubled(

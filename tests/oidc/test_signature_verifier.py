@@ -14,7 +14,7 @@ from joserfc.errors import SecurityWarning
 from joserfc.jwk import ECKey, Key, OctKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 
-from sidecar.core.logout_token import TokenError
+from sidecar.core.claims import TokenError
 from sidecar.oidc.jwks import KeySet, import_keys
 from sidecar.oidc.provider import ProviderKeys
 from sidecar.oidc.signature import ALGORITHMS, checked_algorithms

@@ -1,10 +1,13 @@
 """A logout that arrives while an exchange is under way: what is pending is withheld, what flows is cut."""
 
 import asyncio
+import time
 
 import pytest
-from bench_plane import Stage, revoked_cookie, session
+from bench_plane import CLIENT, ISSUER, Stage, revoked_cookie, session
 from wire import ask, message, ok, until
+
+from sidecar.core.revocation import Logout, meant_by
 
 SSE = message("HTTP/1.1 200 OK", "Content-Type: text/event-stream", "Transfer-Encoding: chunked")
 
@@ -126,6 +129,57 @@ async def test_a_revoked_cookie_stays_dead_when_its_binding_is_lost(stage: Stage
     client = await stage.client(revoked_cookie())
     assert (await client.answer()).status == 401
     assert stage.is_app_untouched()
+
+
+# -- everybody of a client
+
+
+async def everybody_out(stage: Stage, client: str = CLIENT) -> None:
+    now = time.time()
+    logout = Logout(ISSUER, (client,), None, None, int(now * 1000), everybody=True)
+    await stage.publisher.publish(meant_by(logout, stage.digester, expires=int(now) + 3600))
+
+
+async def served(stage: Stage, value: str) -> int:
+    """The status of the app's answer."""
+    client, app = await stage.asks(revoked_cookie(value=value))
+    await app.send(ok(b"", "Connection: close"))
+    return (await client.answer()).status
+
+
+async def refused(stage: Stage, value: str) -> int:
+    """The status of an answer that the app has nothing to do with."""
+    client = await stage.client(revoked_cookie(value=value))
+    return (await client.answer()).status
+
+
+async def test_a_logout_of_everybody_ends_every_session_and_spares_later_logins(stage: Stage):
+    stage.digester.names_parties = True
+    for value, age in (("one", 600), ("two", 5), ("later", -5)):
+        await stage.bind(value, session(f"s-{value}", age=age))
+    assert [await served(stage, value) for value in ("one", "two", "later")] == [200] * 3
+    await everybody_out(stage)
+    assert [await refused(stage, value) for value in ("one", "two")] == [401, 401]
+    assert await served(stage, "later") == 200
+
+
+async def test_a_logout_of_everybody_of_another_client_ends_nobody_here(stage: Stage):
+    stage.digester.names_parties = True
+    await stage.bind("live")
+    await everybody_out(stage, "another-client")
+    assert await served(stage, "live") == 200
+
+
+async def test_a_logout_of_everybody_cuts_what_flows_and_revokes_the_credentials(stage: Stage):
+    stage.digester.names_parties = True
+    await stage.bind("dead", session("s-1", age=5))
+    client, app = await stage.asks(revoked_cookie())
+    await app.send(SSE + b"3\r\nabc\r\n")
+    await client.until(b"abc\r\n")
+    await everybody_out(stage)
+    await client.reset(within=1)
+    credential = stage.digester.credential(b"dead")
+    await until(lambda: stage.replica.cutoff(credential) is not None)
 
 
 async def test_a_defect_while_a_credential_is_revoked_is_logged_and_it_stays_revoked_here(

@@ -84,6 +84,14 @@ class Chromium:
         """Run a function body in the page."""
         return self._call("POST", f"{self._session}/execute/sync", {"script": body, "args": []})
 
+    def in_frame(self, body: str) -> Any:
+        """Run a function body in the first frame of the page."""
+        self._call("POST", f"{self._session}/frame", {"id": 0})
+        try:
+            return self.script(body)
+        finally:
+            self._call("POST", f"{self._session}/frame", {"id": None})
+
     def wait_for_text(self, selector: str, text: str, *, within: float = 10) -> None:
         """Wait until an element of the page says this; pages come and go meanwhile."""
 

@@ -8,8 +8,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from sidecar.core.claims import TokenError
 from sidecar.core.identity import Session
-from sidecar.core.logout_token import TokenError
 from sidecar.oidc.relay import RelayedProvider, relay_app
 from sidecar.workers.line import LineLost
 

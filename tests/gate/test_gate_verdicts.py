@@ -1,0 +1,71 @@
+"""The row of the verdict that nearly every request is: it may never allow what the whole table would deny."""
+
+import pytest
+
+from sidecar import clock
+from sidecar.core.freshness import Freshness
+from sidecar.core.identity import BoundSession, Digester, Session
+from sidecar.core.replica import Replica
+from sidecar.core.revocation import Logout, Revocation, meant_by
+from sidecar.core.routes import Rule
+from sidecar.core.verdict import Allow, Identity, Policy
+from sidecar.gate.verdicts import Verdicts
+
+DIGESTER = Digester(b"0123456789abcdef", names_parties=True)
+IDP, COOKIE = "https://idp.example", b"c" * 16
+
+
+@pytest.fixture
+def replica() -> Replica:
+    return Replica()
+
+
+@pytest.fixture
+def verdicts(replica: Replica) -> Verdicts:
+    freshness = Freshness(60.0, 60.0)
+    freshness.proved(clock.boot())
+    return Verdicts(replica=replica, freshness=freshness, policy=Policy())
+
+
+def session(age_s: float = 5.0, client: str = "wiki") -> BoundSession:
+    return DIGESTER.bound(Session(IDP, client, "s", "jane", int((clock.wall() - age_s) * 1000)))
+
+
+def everybody(client: str = "wiki") -> Revocation:
+    now = clock.wall()
+    logout = Logout(IDP, (client,), None, None, int(now * 1000), everybody=True)
+    return next(meant_by(logout, DIGESTER, expires=int(now) + 60))
+
+
+def is_well(verdicts: Verdicts, session: BoundSession) -> bool:
+    return verdicts.is_well(COOKIE, session, clock.boot())
+
+
+def is_allowed(verdicts: Verdicts, session: BoundSession) -> bool:
+    return isinstance(verdicts.decide(Identity(bound=((COOKIE, session),)), Rule(None, None), clock.boot()), Allow)
+
+
+def test_a_logout_of_everybody_takes_earlier_logins_out_of_the_short_way(verdicts: Verdicts, replica: Replica) -> None:
+    before, after = session(), session(age_s=-5)
+    assert is_well(verdicts, before)
+    replica.apply(everybody())
+    verdicts.revoked(everybody())
+    assert not is_well(verdicts, before)
+    assert not is_allowed(verdicts, before)
+    assert is_well(verdicts, after)
+    verdicts.tick()  # the clock's own bound must not bring them back
+    assert not is_well(verdicts, before)
+
+
+def test_sessions_of_another_client_go_the_long_way_and_are_allowed(verdicts: Verdicts, replica: Replica) -> None:
+    other = session(client="shop")
+    replica.apply(everybody())
+    verdicts.revoked(everybody())
+    assert not is_well(verdicts, other)
+    assert is_allowed(verdicts, other)
+
+
+def test_other_revocations_leave_the_short_way_as_it_is(verdicts: Verdicts) -> None:
+    revoked = next(meant_by(Logout(IDP, ("wiki",), "x", None, 2**50), DIGESTER, expires=1))
+    verdicts.revoked(revoked)
+    assert is_well(verdicts, session())
