@@ -98,6 +98,7 @@ def _hub(state: State, journal: Journal, roster: Roster, logins: PodLogins) -> H
         secret=state.secret_of_store,
         kept_secret=state.kept_secret,
         bindings=state.bindings,
+        keeping=state.keeping,
         publish=state.publisher.publish,
         roster=roster,
         logins=logins,

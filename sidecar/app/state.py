@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from sidecar import clock, log
 from sidecar.bindings.directory import Directory
 from sidecar.bindings.logins import Logins
+from sidecar.bindings.vault import KeepingStore
 from sidecar.config.model import Config
 from sidecar.config.store_settings import StoreSettings
 from sidecar.control.revoker import Revoker
@@ -58,6 +59,7 @@ class State:
         self._log_out = self.publisher.publish_everywhere if everywhere else self.publisher.publish
         self.revoker = Revoker(digester=self.digester, publish=self._publish)
         self.bindings = Bindings(store)
+        self.keeping: KeepingStore = store  # used with `store.secret` only, which is known from the start
         self.keyed = asyncio.Event()  # digests mean something from here on
         # A binding outlives the session that it names: an expired one still denies (state.md B6).
         ttl = int(2 * config.session.max_age + SLACK_S)

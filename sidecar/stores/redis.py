@@ -5,6 +5,8 @@
     {lg:rv}:meta      hash: schema, epoch (random, set once: a changed one means that everything was lost), secret
     {lg:rv}:replicas  hash: process -> its heartbeat, and how far it has come (`redis_presence.py`)
     lg:b:<digest>     one binding
+    lg:v:<digest>     one sealed value, only where a feature keeps one
+    lg:c:<digest>     one claim, only where something is to be done once
 
 `lg` is the namespace; the braces keep the first three in one cluster slot. No Lua, no CONFIG, no keyspace events. The
 commands are those of the ACL in docs/operations.md; a test runs everything with exactly these rights.
@@ -96,6 +98,8 @@ class RedisStore:
         self._log = log_key(namespace)
         self._meta = f"{{{namespace}:rv}}:meta"
         self._binding_prefix = f"{namespace}:b:".encode()
+        self._sealed_prefix = f"{namespace}:v:".encode()
+        self._claim_prefix = f"{namespace}:c:".encode()
         self._boot = boot
         self._early = early
         self._durability = durability
@@ -234,6 +238,21 @@ class RedisStore:
 
     async def delete_binding(self, credential: bytes) -> None:
         await self._bindings.ask("DEL", self._binding_prefix + credential)
+
+    # Sealed values and claims
+
+    async def put_sealed(self, name: bytes, value: bytes, ttl: int) -> None:
+        await self._bindings.ask("SET", self._sealed_prefix + name, value, "EX", max(ttl, 1))
+
+    async def get_sealed(self, name: bytes) -> bytes | None:
+        value = await self._bindings.ask("GET", self._sealed_prefix + name)
+        return None if value is None else bytes(value)
+
+    async def delete_sealed(self, name: bytes) -> None:
+        await self._bindings.ask("DEL", self._sealed_prefix + name)
+
+    async def claim(self, name: bytes, ttl: int) -> bool:
+        return await self._bindings.ask("SET", self._claim_prefix + name, b"", "NX", "EX", max(ttl, 1)) is not None
 
     # Parts of the above
 

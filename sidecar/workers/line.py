@@ -41,6 +41,10 @@ class Call(enum.IntEnum):
     BEGIN = 8  # code: answered when it is this callback's turn
     END = 9  # code
     KEPT_SECRET = 10  # -> the secret that the store made once, or nothing
+    GET_SEALED = 11  # name -> value, or nothing
+    PUT_SEALED = 12  # name, ttl, value
+    DELETE_SEALED = 13  # name
+    CLAIM = 14  # name, ttl -> whether this was the first
     # The control process asks a worker
     JOIN = 20  # code and session -> whether a callback was waiting
     FAIL = 21  # code -> the same
