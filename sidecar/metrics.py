@@ -99,6 +99,13 @@ logins = Counter(
     "logins", "Token-endpoint answers seen by the relay, by outcome.", ("outcome",), namespace=PREFIX, registry=registry
 )
 
+app_logouts = Counter(
+    "app_logouts",
+    "Sessions that users ended at the app's own logout, and that are refused here since.",
+    namespace=PREFIX,
+    registry=registry,
+)
+
 accept_errors = Counter(
     "accept_errors",
     "Connections that could not be accepted for want of descriptors or memory, by error.",

@@ -9,6 +9,7 @@ from aiohttp import web
 from prometheus_client.registry import Collector
 
 from sidecar import clock
+from sidecar.app.outbound import Outbound
 from sidecar.app.process import site
 from sidecar.app.providers import Provider, logout_provider
 from sidecar.app.state import State
@@ -30,6 +31,7 @@ async def start_control_plane(
     ops: socket.socket,
     relay: socket.socket,
     joins: Joins,
+    outbound: Outbound,
     gates: Mapping[str, Check],
     collectors: Iterable[Collector] = (),
     pod: Pod | None = None,
@@ -41,7 +43,8 @@ async def start_control_plane(
         digester=state.digester,
         session_max_age=config.session.max_age,
     )
-    await site(stack, control_runner(prefix=config.control.prefix, logout=logout), control)
+    routes = control_runner(prefix=config.control.prefix, logout=logout, signed_out=outbound.signed_out)
+    await site(stack, routes, control)
     loaded: Mapping[str, Check] = {"revocations": lambda: None if state.feed.loaded.is_set() else "not loaded yet"}
     shown = {"store": state.problem, "freshness": state.staleness}
     shown |= {f"keys {issuer}": provider.verifier.problem for issuer, provider in providers.items()}
@@ -55,7 +58,7 @@ async def start_control_plane(
         )
         for issuer, provider in providers.items()
     ]
-    await site(stack, web.AppRunner(relay_app(relayed, logins=joins), access_log=None), relay)
+    await site(stack, web.AppRunner(relay_app(relayed, logins=joins, keep=outbound.keep), access_log=None), relay)
 
 
 def _name_from(issuer: str) -> str:

@@ -12,6 +12,7 @@ from sidecar.app.sockets import client_tls
 from sidecar.app.state import State
 from sidecar.config.address import TcpAddress
 from sidecar.config.model import Config
+from sidecar.gate.app_logout import After, nothing
 from sidecar.gate.counts import Counts
 from sidecar.gate.gate import Gate
 from sidecar.gate.live import LiveStreams
@@ -39,9 +40,15 @@ class DataPlane:
         self.plane.control.close()
 
 
-def build_data_plane(config: Config, state: State, providers: Mapping[str, Provider], control_socket: str) -> DataPlane:
+def build_data_plane(
+    config: Config,
+    state: State,
+    providers: Mapping[str, Provider],
+    control_socket: str,
+    after_app_logout: After = nothing,
+) -> DataPlane:
     stats, counts, live = Stats(), Counts(), LiveStreams()
-    gate = build_gate(config, state, providers, counts, live)
+    gate = build_gate(config, state, providers, counts, live, after_app_logout)
     limits = config.limits
     plane = Plane(
         gate=gate,

@@ -8,12 +8,14 @@ from sidecar.app.state import State
 from sidecar.bindings.token import TokenBinder
 from sidecar.config.model import Config
 from sidecar.config.session_settings import TokenBinder as TokenSettings
+from sidecar.core.app_logout import AppPath
 from sidecar.core.credentials import Carriers
 from sidecar.core.denial import Action
 from sidecar.core.paths import compile_pattern
 from sidecar.core.routes import Route, Routes, Rule
 from sidecar.core.verdict import Policy
 from sidecar.field_names import fold
+from sidecar.gate.app_logout import After, AppLogouts
 from sidecar.gate.callbacks import Callbacks
 from sidecar.gate.condemn import Condemner
 from sidecar.gate.counts import Counts
@@ -28,7 +30,12 @@ from sidecar.gate.verdicts import Verdicts
 
 
 def build_gate(
-    config: Config, state: State, providers: Mapping[str, Provider], counts: Counts, live: LiveStreams
+    config: Config,
+    state: State,
+    providers: Mapping[str, Provider],
+    counts: Counts,
+    live: LiveStreams,
+    after_app_logout: After,
 ) -> Gate:
     session = config.session
     carriers = _carriers(config)
@@ -55,26 +62,41 @@ def build_gate(
         max_age_s=session.max_age,
     )
     denials = Denials(enforcement=enforcer, condemner=condemner, counts=counts)
+    teacher = Teacher(identifier=identifier, enforcement=enforcer, directory=state.directory)
+    second_look = SecondLook(
+        identifier=identifier, verdicts=verdicts, teacher=teacher, denials=denials, condemner=condemner
+    )
     callbacks = [binder.callback for binder in session.bind if not isinstance(binder, TokenSettings)]
     return Gate(
         identifier=identifier,
         callbacks=Callbacks(patterns=map(compile_pattern, callbacks), logins=state.logins),
         verdicts=verdicts,
         denials=denials,
-        second_look=SecondLook(
-            identifier=identifier,
-            verdicts=verdicts,
-            teacher=Teacher(identifier=identifier, enforcement=enforcer, directory=state.directory),
-            denials=denials,
-            condemner=condemner,
-        ),
+        second_look=second_look,
         condemner=condemner,
         live=live,
         counts=counts,
         routes=_routes(config),
-        logout_paths=[compile_pattern(pattern) for pattern in config.logout.app_paths],
+        app_logouts=AppLogouts(
+            paths=_app_paths(config),
+            identifier=identifier,
+            enforcement=enforcer,
+            teacher=teacher,
+            second_look=second_look,
+            verdicts=verdicts,
+            publish=state.publisher.publish,
+            max_age_s=session.max_age,
+            after=after_app_logout,
+        ),
         control_prefix=config.control.prefix.encode(),
     )
+
+
+def _app_paths(config: Config) -> list[AppPath]:
+    return [
+        AppPath(compile_pattern(each.path), frozenset(map(str.encode, each.methods)), frozenset(each.status))
+        for each in config.logout.app_paths
+    ]
 
 
 def _carriers(config: Config) -> Carriers:

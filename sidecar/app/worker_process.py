@@ -13,6 +13,7 @@ from functools import partial
 from sidecar import clock, metrics
 from sidecar.app.data_plane import DataPlane, build_data_plane
 from sidecar.app.listener import open_public
+from sidecar.app.outbound import build_outbound, needs_metadata
 from sidecar.app.process import background, drain, first_of, lifeline_ends, settle, stop_signal
 from sidecar.app.providers import Provider, open_providers
 from sidecar.app.state import State
@@ -39,7 +40,8 @@ async def serve_worker(
         background(stack, uplink.run())  # ends after what asks through it
         stack.push_async_callback(state.aclose)
         providers = await stack.enter_async_context(_providers(config))
-        data = build_data_plane(config, state, providers, control_path)
+        after = build_outbound(config, state, providers).after_app_logout
+        data = build_data_plane(config, state, providers, control_path, after)
         stack.push_async_callback(data.aclose)
         uplink.handlers[Call.METRICS] = partial(_numbers, data)
         background(stack, settle(state.feed.loaded))
@@ -65,8 +67,8 @@ def _state(config: Config, uplink: Uplink, serving: asyncio.Event) -> State:
 
 @contextlib.asynccontextmanager
 async def _providers(config: Config) -> AsyncIterator[Mapping[str, Provider]]:
-    """Only browsers' tokens are verified here: the relay and the logout endpoint are in the control process."""
-    if not any(isinstance(binder, TokenBinder) for binder in config.session.bind):
+    """Browsers' tokens are verified here, and browsers sent to providers; all else is in the control process."""
+    if not any(isinstance(binder, TokenBinder) for binder in config.session.bind) and not needs_metadata(config):
         yield {}
         return
     async with open_providers(config) as providers:

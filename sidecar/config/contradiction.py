@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from sidecar.config.address import Address, TcpAddress, UnixAddress, is_loopback
 from sidecar.config.model import Config
+from sidecar.config.outbound_contradiction import outbound_contradictions
 from sidecar.config.problem import Fault, Path
 from sidecar.config.provider_settings import ProviderSettings
 from sidecar.config.session_settings import Route, TokenEndpointBinder
@@ -31,6 +32,7 @@ def contradictions(config: Config) -> Iterator[Fault]:
     yield from _session(config)
     yield from _enforcement(config)
     yield from _store(config)
+    yield from outbound_contradictions(config)
 
 
 def warnings(config: Config) -> Iterator[Fault]:
@@ -210,7 +212,7 @@ def _enforcement(config: Config) -> Iterator[Fault]:
         yield from _outside_prefix(config, route.path, (*path, "path"))
     yield from _hidden_routes(rules.routes)
     for index, app_path in enumerate(config.logout.app_paths):
-        yield from _outside_prefix(config, app_path, ("logout", "app_paths", index))
+        yield from _outside_prefix(config, app_path.path, ("logout", "app_paths", index))
 
 
 def _hidden_routes(routes: tuple[Route, ...]) -> Iterator[Fault]:

@@ -9,6 +9,9 @@ from aiohttp import web
 from sidecar.control.server import Handler, routed, runner
 
 
-def control_runner(*, prefix: str, logout: Handler) -> web.ServerRunner:
+def control_runner(*, prefix: str, logout: Handler, signed_out: Handler | None = None) -> web.ServerRunner:
     """The server for the private socket. Call it inside the running loop."""
-    return runner(routed({f"{prefix}/backchannel-logout": logout}))
+    routes = {f"{prefix}/backchannel-logout": logout}
+    if signed_out is not None:
+        routes[f"{prefix}/signed-out"] = signed_out
+    return runner(routed(routes))

@@ -6,8 +6,7 @@ case runs without waiting: everything is in memory. What has to ask the store or
 awaitable, and the exchange goes on when it is done.
 """
 
-import re
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from typing import Any, Final
 
 from sidecar import clock
@@ -15,10 +14,11 @@ from sidecar.bindings.logins import LoginRefused
 from sidecar.core import verdict as rules
 from sidecar.core.denial import Answer
 from sidecar.core.identity import BoundSession
-from sidecar.core.paths import Place, is_too_odd, matches, path_of, place
+from sidecar.core.paths import Place, is_too_odd, path_of, place
 from sidecar.core.revocation import Revocation
 from sidecar.core.routes import Routes, Rule
 from sidecar.core.verdict import ANONYMOUS, Deny, Identity
+from sidecar.gate.app_logout import AppLogouts
 from sidecar.gate.callbacks import CallbackRefused, Callbacks
 from sidecar.gate.condemn import Condemner
 from sidecar.gate.counts import Counts
@@ -51,7 +51,7 @@ class Gate:
         live: LiveStreams,
         counts: Counts,
         routes: Routes,
-        logout_paths: Sequence[re.Pattern[bytes]],
+        app_logouts: AppLogouts,
         control_prefix: bytes,
     ) -> None:
         self._identifier = identifier
@@ -63,7 +63,7 @@ class Gate:
         self._live = live
         self._counts = counts
         self._routes = routes
-        self._logout_paths = tuple(logout_paths)
+        self._app_logouts = app_logouts
         self._control_prefix = control_prefix
         self._is_well = verdicts.is_well  # one look-up less for every request
         self._ordinary: set[bytes] = set()  # paths to which nothing but the default rule applies
@@ -87,7 +87,7 @@ class Gate:
                 return self._judge_callback(request, rule)
             if rule.action is None:
                 return _unjudged(rule)
-            is_logout = self._is_logout(path)
+            is_logout = self._app_logouts.is_path(path)
             if not is_logout:
                 self._note_ordinary(path)
         known = self._identifier.only_session(request, now)
@@ -96,7 +96,7 @@ class Gate:
             judgement = Judgement(_PERMIT, rule)
             judgement.epoch, judgement.session, judgement.known = self._epoch, known[1], known
             if is_logout:
-                judgement.is_logout_path = True
+                _mark_logout(judgement)
             return judgement
         identity = self._identifier.now(request, now)
         if identity is None:
@@ -161,11 +161,9 @@ class Gate:
         judgement = Judgement(_PERMIT, rule)
         judgement.epoch = self._epoch
         judgement.session = session
-        judgement.is_logout_path = self._is_logout(path)
+        if self._app_logouts.is_path(path):
+            _mark_logout(judgement)
         return judgement
-
-    def _is_logout(self, path: bytes) -> bool:
-        return any(matches(pattern, path) for pattern in self._logout_paths)
 
     def _note_ordinary(self, path: bytes) -> None:
         """No route, callback, logout or control path: the next request need not look. Long paths hardly repeat."""
@@ -196,7 +194,10 @@ class Gate:
         if not response.sets_cookies and judgement.login is None and not judgement.expired_cookies:
             if judgement.epoch == self._epoch or judgement.identity is ANONYMOUS:
                 return None
-            return look.review(request, judgement, response)
+            if not judgement.is_logout_path:
+                return look.review(request, judgement, response)
+        if judgement.is_logout_path:
+            return self._app_logouts.review(request, judgement, response)
         lesson = look.lesson(request, judgement, response)
         if lesson is None:
             return look.review(request, judgement, response)
@@ -225,6 +226,8 @@ class Gate:
 
     def is_revoked(self, judgement: Judgement) -> bool:
         """Whether the session of a stream that flows is over."""
+        if judgement.is_spared:
+            return False
         return self._verdicts.is_dead(judgement.identity) or self._verdicts.is_over(judgement.session)
 
     def digests_of(self, judgement: Judgement) -> tuple[bytes, ...]:
@@ -234,6 +237,12 @@ class Gate:
         digests = [digest for each in sessions for digest in (each.own, each.sub) if digest is not None]
         credentials = [credential for credential, _ in identity.bound]
         return tuple(dict.fromkeys((*digests, *credentials, *identity.unbound)))
+
+
+def _mark_logout(judgement: Judgement) -> None:
+    """Its answer is looked at in any case: no epoch is this one."""
+    judgement.is_logout_path = judgement.is_spared = True
+    judgement.epoch = -1
 
 
 def _unjudged(rule: Rule) -> Judgement:

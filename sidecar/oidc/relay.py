@@ -9,9 +9,10 @@ the session is known.
     GET  /.well-known/openid-configuration    or /{name}/.well-known/openid-configuration
 
 Not an open relay: it listens on loopback, talks to loopback peers only, and only to the token endpoint of a configured
-provider. It adds no credentials and keeps nothing. `client_secret_basic`, `client_secret_post` and PKCE pass through.
-`private_key_jwt`, mutual TLS and DPoP are bound to the real endpoint (`aud`, certificate, `htu`): the app has to name
-its URL in the assertion, or the provider refuses and the app gets to see the provider's own error.
+provider. It adds no credentials and keeps nothing, unless somebody asks to be handed the logins (`Keep`).
+`client_secret_basic`, `client_secret_post` and PKCE pass through. `private_key_jwt`, mutual TLS and DPoP are bound to
+the real endpoint (`aud`, certificate, `htu`): the app has to name its URL in the assertion, or the provider refuses and
+the app gets to see the provider's own error.
 """
 
 import ipaddress
@@ -78,6 +79,9 @@ class Joins(Protocol):
         """The code was exchanged, for nobody knows what."""
 
 
+Keep = Callable[[Session, str], Awaitable[None]]  # a login and its ID token, for who has to keep of it; never raises
+
+
 @dataclass(frozen=True, slots=True)
 class RelayedProvider:
     """One provider behind the relay. `name` is its place in the path when there are several."""
@@ -104,7 +108,11 @@ class _Refused(SidecarError):
 
 
 def relay_app(
-    providers: Sequence[RelayedProvider], *, logins: Joins, timeout: aiohttp.ClientTimeout = TIMEOUT
+    providers: Sequence[RelayedProvider],
+    *,
+    logins: Joins,
+    keep: Keep | None = None,
+    timeout: aiohttp.ClientTimeout = TIMEOUT,
 ) -> web.Application:
     """The relay as an aiohttp application; the caller binds it to loopback."""
     app = web.Application(client_max_size=MAX_REQUEST_BYTES, middlewares=[_guard])
@@ -112,7 +120,7 @@ def relay_app(
     app.cleanup_ctx.append(outbound.lifetime)
     for provider in providers:
         prefix = "" if len(providers) == 1 else f"/{provider.name}"
-        route = _Route(provider, f"{prefix}/token", logins, outbound)
+        route = _Route(provider, f"{prefix}/token", logins, outbound, keep)
         app.router.add_post(route.path, route.token)
         app.router.add_get(prefix + WELL_KNOWN, route.discovery)
     return app
@@ -153,8 +161,11 @@ class _Outbound:
 class _Route:
     """The two resources of one provider."""
 
-    def __init__(self, provider: RelayedProvider, path: str, logins: Joins, outbound: _Outbound) -> None:
+    def __init__(
+        self, provider: RelayedProvider, path: str, logins: Joins, outbound: _Outbound, keep: Keep | None
+    ) -> None:
         self.path = path
+        self._keep = keep
         self._provider = provider
         self._logins = logins
         self._outbound = outbound
@@ -197,6 +208,8 @@ class _Route:
             event(_logger, logging.WARNING, "login_unverified", provider=self._provider.name, reason=error.reason)
             await _known(self._logins.fail(code))
             return
+        if self._keep is not None:  # before the app can answer: its user may log out with the next request
+            await self._keep(session, token)
         await _known(self._logins.complete(code, session))
 
     def _note_refusal(self, asked: Mapping[str, object], status: int) -> None:

@@ -28,6 +28,8 @@ def _session(keys: str) -> str:
 
 
 ISSUER = "issuer: https://idp.example.com"
+END_SESSION = "logout: {after_app_logout: {end_session: {enabled: true"
+SECRETS = "store: {secret: {env: SECRET}}\n"
 TOKEN_ENDPOINT = "{from: token_endpoint, callback: /cb}"
 
 CONTRADICTIONS = [
@@ -56,6 +58,22 @@ CONTRADICTIONS = [
         "belongs to the sidecar",
     ),
     (GOOD + "logout: {app_paths: [/_sidecar/logout]}", "logout.app_paths[0]", "belongs to the sidecar"),
+    (GOOD + "logout: {app_paths: [{path: /_sidecar/x}]}", "logout.app_paths[0]", "belongs to the sidecar"),
+    (
+        GOOD + SECRETS + "public_url: https://app.example.com\n" + END_SESSION + "}}}",
+        "logout.after_app_logout.end_session.enabled",
+        "nothing follows a logout that no path is known for",
+    ),
+    (
+        GOOD + SECRETS + END_SESSION + "}}, app_paths: [/logout]}",
+        "logout.after_app_logout.end_session.enabled",
+        "where to send the browser back to",
+    ),
+    (
+        GOOD + "public_url: https://app.example.com\n" + END_SESSION + "}}, app_paths: [/logout]}",
+        "logout.after_app_logout.end_session.enabled",
+        "must not be in the store",
+    ),
     (_provider("issuer: http://idp.example.com"), "providers[0].issuer", "http beyond loopback"),
     (_provider("issuer: http://127.0.0.1.example.com"), "providers[0].issuer", "http beyond loopback"),
     (_provider(f"{ISSUER}, jwks_uri: http://idp.example.com/k"), "providers[0].jwks_uri", "http beyond loopback"),

@@ -22,7 +22,7 @@ DESIGN_BLOCK = {
     "session": {"bind": [{"from": "token", "cookie": "id_token"}]},
 }
 # Lists that are empty by default and show entries in the example, and what has no default at all.
-SHOWN = {"providers", "upstream.url", "session.credentials", "session.bind", "enforcement.routes"}
+SHOWN = {"providers", "upstream.url", "session.credentials", "session.bind", "enforcement.routes", "logout.app_paths"}
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def test_the_example_is_valid_by_model_and_by_schema(schema: dict[str, Any], exa
 
 
 def test_every_default_in_the_example_is_the_default_of_the_model(example: dict[str, Any]) -> None:
-    needed = {"upstream": {"url": example["upstream"]["url"]}, "session": {}, "enforcement": {}}
+    needed = {"upstream": {"url": example["upstream"]["url"]}, "session": {}, "enforcement": {}, "logout": {}}
     needed["providers"] = [{key: example["providers"][0][key] for key in ("issuer", "client_id")}]
     for path in SHOWN - {"providers", "upstream.url"}:
         section, key = path.split(".")

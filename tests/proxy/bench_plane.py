@@ -10,7 +10,7 @@ import ipaddress
 import socket
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from wire import Listener, Wire, ask, until
 from sidecar import clock
 from sidecar.bindings.directory import Directory
 from sidecar.bindings.logins import Logins
+from sidecar.core.app_logout import AppPath, Ended
 from sidecar.core.credentials import Carriers
 from sidecar.core.denial import Action
 from sidecar.core.freshness import Freshness
@@ -28,6 +29,7 @@ from sidecar.core.replica import Replica
 from sidecar.core.revocation import Revocation, expiry, of_logout
 from sidecar.core.routes import Route, Routes, Rule
 from sidecar.core.verdict import Policy
+from sidecar.gate.app_logout import AppLogouts, nothing
 from sidecar.gate.callbacks import Callbacks
 from sidecar.gate.condemn import Condemner
 from sidecar.gate.counts import Counts
@@ -136,23 +138,41 @@ class Stage:
             replica=self.replica, directory=self.directory, publish=self.publisher.publish, max_age_s=MAX_AGE_S
         )
         denials = Denials(enforcement=enforcement, condemner=self.condemner, counts=self.counts)
+        second_look = SecondLook(
+            identifier=self.identifier,
+            verdicts=verdicts,
+            teacher=teacher,
+            denials=denials,
+            condemner=self.condemner,
+        )
+        self.ended: list[Ended] = []
+        self.after: Callable[[Ended], Awaitable[str | None]] = nothing  # what follows a logout of the app
+
+        async def after(ended: Ended) -> str | None:
+            self.ended.append(ended)
+            return await self.after(ended)
+
         self.gate = Gate(
             identifier=self.identifier,
             callbacks=Callbacks(patterns=[compile_pattern(CALLBACK)], logins=self.logins),
             verdicts=verdicts,
             denials=denials,
-            second_look=SecondLook(
-                identifier=self.identifier,
-                verdicts=verdicts,
-                teacher=teacher,
-                denials=denials,
-                condemner=self.condemner,
-            ),
+            second_look=second_look,
             condemner=self.condemner,
             live=self.live,
             counts=self.counts,
             routes=Routes(list(routes), Rule(Action(action), login_url)),
-            logout_paths=[compile_pattern(LOGOUT)],
+            app_logouts=AppLogouts(
+                paths=[AppPath(compile_pattern(LOGOUT))],
+                identifier=self.identifier,
+                enforcement=enforcement,
+                teacher=teacher,
+                second_look=second_look,
+                verdicts=verdicts,
+                publish=self.publisher.publish,
+                max_age_s=MAX_AGE_S,
+                after=after,
+            ),
             control_prefix=b"/_sidecar",
         )
         self.feed = Feed(

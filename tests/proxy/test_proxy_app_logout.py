@@ -1,0 +1,302 @@
+"""The app's own logout as it passes: what the user has ended there is over here too, and the answer always arrives."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from bench_plane import LOGOUT, Stage, revoked_cookie, session
+from wire import Answer, ask, message, ok, until
+
+from sidecar.core.app_logout import Ended
+from sidecar.core.identity import Digester
+from sidecar.stores.interface import StoreError
+
+NAVIGATES = ("Sec-Fetch-Mode: navigate", "Content-Length: 0")
+GOODBYE = message(
+    "HTTP/1.1 302 Found",
+    "Location: /",
+    "Set-Cookie: JSESSIONID=; Max-Age=0",
+    "Set-Cookie: theme=dark",
+    "Content-Length: 0",
+)
+ELSEWHERE = "https://idp.example/end?state=s"
+
+
+async def leave(stage: Stage, answer: bytes = GOODBYE, *, value: str = "mine", first: str = "") -> Answer:
+    """The user of a cookie logs out in the app, which answers so."""
+    client, app = await stage.asks(revoked_cookie(first or f"POST {LOGOUT} HTTP/1.1", *NAVIGATES, value=value))
+    await app.send(answer)
+    return await client.answer()
+
+
+async def sent_elsewhere(_ended: Ended) -> str | None:
+    return ELSEWHERE
+
+
+async def status(stage: Stage, value: str = "mine") -> int:
+    """Of a request with this cookie; 200 when it reaches the app."""
+    client = await stage.client(revoked_cookie(value=value))
+    for wire in stage._app.wires:
+        wire.close()
+    await until(lambda: not client.is_silent() or not stage._app.is_untouched())
+    if client.is_silent():
+        app = await stage.app()
+        await app.head()
+        await app.send(ok())
+    return (await client.answer()).status
+
+
+async def test_the_session_that_the_app_ended_is_refused_from_then_on_and_the_answer_is_the_apps(stage: Stage):
+    await stage.bind("mine")
+    client, app = await stage.asks(revoked_cookie(f"POST {LOGOUT} HTTP/1.1", *NAVIGATES, value="mine"))
+    await app.send(GOODBYE)
+    await client.expect(GOODBYE)
+    assert await status(stage) == 401
+
+
+async def test_it_is_in_the_log_before_the_answer_goes_out(stage: Stage):
+    await stage.bind("mine")
+    await leave(stage)
+    logged = [each async for page in stage.store.snapshot() for each in page]
+    assert [each.digest for each in logged] == [stage.digester.credential(b"mine")]
+
+
+async def test_another_browser_of_the_same_user_lives_on_even_with_the_same_sid(stage: Stage):
+    await stage.bind("mine", session("s-1"))
+    await stage.bind("twin", session("s-1"))
+    await stage.bind("phone", session("s-2"))
+    await leave(stage)
+    assert await status(stage) == 401
+    assert await status(stage, "twin") == 200
+    assert await status(stage, "phone") == 200
+
+
+async def test_a_later_login_with_the_same_cookie_lives(stage: Stage):
+    await stage.bind("mine", session(age=60))
+    await leave(stage)
+    await stage.bind("mine", session("s-2", age=10))
+    assert await status(stage) == 200
+
+
+async def test_losing_the_binding_does_not_bring_it_back(stage: Stage):
+    await stage.bind("mine")
+    await leave(stage)
+    await stage.directory.unbind(stage.digester.credential(b"mine"))
+    assert await status(stage) == 401
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        ok(b"are you sure?"),
+        ok(b"are you sure?", "Set-Cookie: theme=; Max-Age=0"),
+        message("HTTP/1.1 403 Forbidden", "Set-Cookie: JSESSIONID=; Max-Age=0", "Content-Length: 0"),
+        message("HTTP/1.1 500 Oh", "Content-Length: 0"),
+    ],
+)
+async def test_an_answer_that_does_not_say_so_ends_nothing(stage: Stage, answer: bytes):
+    stage.after = sent_elsewhere
+    await stage.bind("mine")
+    client, app = await stage.asks(revoked_cookie(f"GET {LOGOUT} HTTP/1.1", "Sec-Fetch-Mode: navigate", value="mine"))
+    await app.send(answer)
+    await client.expect(answer)
+    assert await status(stage) == 200
+    assert not stage.ended
+
+
+async def test_a_page_that_deletes_the_cookie_says_so(stage: Stage):
+    await stage.bind("mine")
+    await leave(stage, ok(b"bye", "Set-Cookie: JSESSIONID=x; Expires=Thu, 01 Jan 1970 00:00:00 GMT"))
+    assert await status(stage) == 401
+
+
+async def test_a_path_that_only_looks_like_the_logout_is_none(stage: Stage):
+    await stage.bind("mine")
+    await leave(stage, first="POST /logout/x HTTP/1.1")
+    assert await status(stage) == 200
+
+
+async def test_somebody_whom_nobody_knows_ends_nothing(stage: Stage):
+    stage.after = sent_elsewhere
+    assert (await leave(stage, value="unknown")).value("location") == b"/"
+    assert not stage.ended
+    assert await status(stage, "unknown") == 200
+
+
+async def test_of_two_sessions_at_once_both_are_over_and_nobody_is_shown_the_others_hints(stage: Stage):
+    stage.after = sent_elsewhere
+    await stage.bind("mine")
+    await stage.bind("other", session("s-9", sub="bob"))
+    cookies = "Cookie: JSESSIONID=mine; JSESSIONID=other"
+    client, app = await stage.asks(ask(f"POST {LOGOUT} HTTP/1.1", cookies, *NAVIGATES))
+    await app.send(GOODBYE)
+    await client.expect(GOODBYE)
+    assert not stage.ended
+    assert await status(stage) == 401
+    assert await status(stage, "other") == 401
+
+
+# -- what follows ---------------------------------------------------------------------------------------------------
+
+
+async def test_what_follows_hears_of_the_session_and_of_the_apps_own_way_on(stage: Stage):
+    bound = stage.digester.bound(await stage.bind("mine"))
+    await leave(stage, first=f"POST {LOGOUT}?next=/x HTTP/1.1")
+    (ended,) = stage.ended
+    assert (ended.session, ended.proof) == (bound, None)
+    assert (ended.target, ended.location, ended.is_navigation) == (b"/logout?next=/x", b"/", True)
+
+
+async def test_a_browser_is_sent_elsewhere_with_the_apps_cookies_and_without_a_session(stage: Stage):
+    stage.after = sent_elsewhere
+    await stage.bind("mine")
+    answer = await leave(
+        stage,
+        message(
+            "HTTP/1.1 200 OK",
+            "Location: /",
+            "Set-Cookie: theme=dark",
+            "Set-Cookie: JSESSIONID=; Path=/shop; Max-Age=0",
+            'Clear-Site-Data: "cache"',
+            "X-App: yes",
+            "Content-Length: 3",
+            body=b"bye",
+        ),
+    )
+    assert (answer.status, answer.body) == (303, b"")
+    assert answer.values("location") == [ELSEWHERE.encode()]
+    assert answer.values("set-cookie") == [b"theme=dark", b"JSESSIONID=; Path=/shop; Max-Age=0"]
+    assert answer.value("clear-site-data") == b'"cache"'
+    assert answer.value("cache-control") == b"no-store"
+    assert answer.value("referrer-policy") == b"no-referrer"
+    assert not answer.values("x-app")
+    assert await status(stage) == 401
+
+
+async def test_a_new_session_cookie_beside_the_logout_is_taken_out_of_a_browser_that_goes_elsewhere(stage: Stage):
+    stage.after = sent_elsewhere
+    await stage.bind("mine")
+    answer = await leave(
+        stage, message("HTTP/1.1 302 Found", "Location: /", "Set-Cookie: JSESSIONID=fresh; Path=/", "Content-Length: 0")
+    )
+    (cookie,) = answer.values("set-cookie")
+    assert cookie.startswith(b"JSESSIONID=; Path=/;")
+    assert b"Max-Age=0" in cookie
+
+
+async def test_a_cookie_that_the_app_sets_beside_its_logout_stays_within_reach_of_the_provider(stage: Stage):
+    """An app that answers so without ending anything would else hand out a cookie that no logout reaches."""
+    await stage.bind("mine")
+    await leave(
+        stage, message("HTTP/1.1 302 Found", "Location: /", "Set-Cookie: JSESSIONID=fresh", "Content-Length: 0")
+    )
+    assert await status(stage) == 401
+    assert await status(stage, "fresh") == 200
+    await stage.logout("s-1")
+    assert await status(stage, "fresh") == 401
+
+
+async def test_the_answer_arrives_when_what_follows_fails(stage: Stage, caplog: pytest.LogCaptureFixture):
+    async def broken(_ended: Ended) -> str | None:
+        raise RuntimeError("a defect")
+
+    stage.after = broken
+    await stage.bind("mine")
+    client, app = await stage.asks(revoked_cookie(f"POST {LOGOUT} HTTP/1.1", *NAVIGATES, value="mine"))
+    await app.send(GOODBYE)
+    await client.expect(GOODBYE)
+    assert "app_logout_fault" in [record.message for record in caplog.records]
+
+
+async def test_the_answer_arrives_when_the_store_fails_and_the_session_is_refused_all_the_same(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+):
+    async def fails(_revocations: Any) -> None:
+        raise StoreError("store_unavailable")
+
+    await stage.bind("mine")
+    monkeypatch.setattr(stage.store, "append", fails)
+    client, app = await stage.asks(revoked_cookie(f"POST {LOGOUT} HTTP/1.1", *NAVIGATES, value="mine"))
+    await app.send(GOODBYE)
+    await client.expect(GOODBYE)
+    assert await status(stage) == 401
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: 4", "Transfer-Encoding: chunked"])
+async def test_the_providers_own_message_may_come_while_the_browser_waits_and_cuts_nothing(stage: Stage, framing: str):
+    """A form whose body is still on its way when everything is over; then an answer that flows."""
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(_ended: Ended) -> str | None:
+        begun.set()
+        await go_on.wait()
+        return None
+
+    stage.after = slow
+    await stage.bind("mine")
+    post = (f"POST {LOGOUT} HTTP/1.1", "Host: example.com", "Cookie: JSESSIONID=mine", framing)
+    client = await stage.client(message(*post))
+    app = await stage.app()
+    await app.until(b"\r\n\r\n")
+    await app.send(message("HTTP/1.1 302 Found", "Location: /", "Set-Cookie: theme=dark", "Content-Length: 4"))
+    await begun.wait()
+    await stage.logout("s-1")
+    assert client.is_silent()
+    go_on.set()
+    answer = await client.answer(to_head=True)
+    assert answer.status == 302
+    assert answer.values("set-cookie") == [b"theme=dark"]
+    await stage.logout("s-1")
+    await app.send(b"done")
+    assert await client.read(4) == b"done"
+
+
+async def test_it_may_also_come_before_the_app_has_answered(stage: Stage):
+    await stage.bind("mine")
+    head = message(f"POST {LOGOUT} HTTP/1.1", "Host: example.com", "Cookie: JSESSIONID=mine", "Content-Length: 4")
+    client = await stage.client(head)
+    app = await stage.app()
+    await app.until(b"\r\n\r\n")
+    await stage.logout("s-1")  # the rest of the form is still on its way: the exchange is one that a logout would cut
+    await client.send(b"form")
+    assert await app.read(4) == b"form"
+    await app.send(GOODBYE)
+    answer = await client.answer()
+    assert (answer.status, answer.values("set-cookie")) == (302, [b"theme=dark"])
+    assert not stage.ended
+
+
+async def test_other_streams_of_that_browser_are_cut(stage: Stage):
+    await stage.bind("mine")
+    client, app = await stage.asks(revoked_cookie("GET /events HTTP/1.1", value="mine"))
+    await app.send(message("HTTP/1.1 200 OK", "Content-Type: text/event-stream"), b"data: 1\n\n")
+    await client.until(b"data: 1\n\n")
+    assert (await leave(stage)).status == 302
+    await client.reset()
+
+
+async def test_a_tunnel_on_the_logout_path_is_cut_like_any_other(stage: Stage):
+    await stage.bind("mine")
+    upgrade = (
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: " + "A" * 22 + "==",
+    )
+    client, app = await stage.asks(revoked_cookie(f"GET {LOGOUT} HTTP/1.1", *upgrade, value="mine"))
+    await app.send(message("HTTP/1.1 101 Switching Protocols", "Connection: Upgrade", "Upgrade: websocket"))
+    await client.until(b"\r\n\r\n")
+    await stage.logout("s-1")
+    await client.rest()
+
+
+async def test_a_cookie_that_was_bound_before_the_key_changed_is_over_for_those_who_have_the_old_key_alone(
+    open_stage: Callable[..., Any],
+):
+    old = Digester(b"the secret of before")
+    stage = await open_stage()
+    stage.digester.others = (old,)
+    await stage.store.put_binding(old.credential(b"mine"), old.bound(session()), 3600)
+    await leave(stage)
+    assert await status(stage) == 401
