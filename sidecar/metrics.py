@@ -106,6 +106,14 @@ app_logouts = Counter(
     registry=registry,
 )
 
+provider_logouts = Counter(
+    "provider_logouts",
+    "Sessions that were to be ended at the provider by its API, by outcome.",
+    ("outcome",),
+    namespace=PREFIX,
+    registry=registry,
+)
+
 accept_errors = Counter(
     "accept_errors",
     "Connections that could not be accepted for want of descriptors or memory, by error.",

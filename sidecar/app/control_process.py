@@ -14,7 +14,7 @@ from aiohttp import web
 
 from sidecar import __version__, clock, log, metrics
 from sidecar.app.control_plane import start_control_plane
-from sidecar.app.outbound import build_outbound
+from sidecar.app.outbound import open_outbound
 from sidecar.app.process import background, lifeline_ends, settle, site, stop_signal
 from sidecar.app.providers import open_providers
 from sidecar.app.state import State, open_state
@@ -61,7 +61,7 @@ async def serve_control(
             ops=ops,
             relay=relay,
             joins=logins,
-            outbound=build_outbound(config, state, providers),
+            outbound=await stack.enter_async_context(open_outbound(config, state, providers)),
             gates=_gates(config, center, draining),
             pod=Tally(lines=lambda: center.lines, is_alive=roster.__contains__).pod,
         )

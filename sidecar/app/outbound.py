@@ -1,19 +1,28 @@
 """What the sidecar does by itself after a logout, from the operator's choices; nothing where nothing is switched on."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
+import aiohttp
+
 from sidecar.app.providers import Provider
+from sidecar.app.sockets import client_tls
 from sidecar.app.state import State
 from sidecar.bindings.sealer import Sealer
 from sidecar.bindings.vault import Keeper, LoginKeeper, Vault
 from sidecar.config.model import Config
+from sidecar.config.outbound_settings import AfterAppLogoutSettings, StrivacitySettings
 from sidecar.control.signed_out import SignedOut
 from sidecar.core.revocation import SLACK_S
 from sidecar.gate.app_logout import After, nothing
+from sidecar.oidc.bearer import Bearer, ClientCredentials, FileBearer
+from sidecar.oidc.fetch import client_session
 from sidecar.oidc.relay import Keep
-from sidecar.outbound.after_app_logout import AfterAppLogout
+from sidecar.oidc.strivacity import AdminApi
+from sidecar.outbound.after_app_logout import AfterAppLogout, ApiLogout
 from sidecar.outbound.end_session import EndingProvider, EndSession
+from sidecar.outbound.provider_logout import ProviderLogouts
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,31 +39,41 @@ def needs_metadata(config: Config) -> bool:
     return config.logout.after_app_logout.end_session.enabled
 
 
-def build_outbound(config: Config, state: State, providers: Mapping[str, Provider]) -> Outbound:
+@contextlib.asynccontextmanager
+async def open_outbound(config: Config, state: State, providers: Mapping[str, Provider]) -> AsyncIterator[Outbound]:
+    """Ready to be used; what still runs at the end is given up."""
     after, secret = config.logout.after_app_logout, config.store.secret
-    if not after.end_session.enabled or secret is None:  # the configuration has seen to it that both are there
-        return Outbound()
+    is_on = after.end_session.enabled or after.strivacity.base_url is not None
+    if not is_on or secret is None:  # the configuration has seen to it that both are there
+        yield Outbound()
+        return
     sealer = Sealer(secret.reveal(), [each.reveal() for each in config.store.other_secrets])
     vault = Vault(state.keeping, sealer, ttl_s=int(config.session.max_age + SLACK_S))
-    keeper = _keeper(config)
-    signed_out = SignedOut(sealer, origin=_origin(config))
-    return Outbound(
-        LoginKeeper(vault, keeper, state.digester),
-        signed_out,
-        AfterAppLogout(vault=vault, keeper=keeper, end_session=_end_session(config, providers, signed_out)),
-    )
+    keeper = _keeper(after)
+    signed_out = SignedOut(sealer, origin=_origin(config)) if after.end_session.enabled else None
+    async with contextlib.AsyncExitStack() as stack:
+        follow = AfterAppLogout(
+            vault=vault,
+            keeper=keeper or Keeper(id_token=False),
+            end_session=_end_session(config, providers, signed_out),
+            api=await _api_logout(stack, config),
+        )
+        keep = LoginKeeper(vault, keeper, state.digester) if keeper is not None else None
+        yield Outbound(keep, signed_out, follow)
 
 
-def _keeper(config: Config) -> Keeper:
-    end_session = config.logout.after_app_logout.end_session
-    if not end_session.enabled or end_session.hint == "none":
-        return Keeper(id_token=False)
-    return Keeper(id_token=end_session.hint == "id_token", claims=[end_session.logout_hint_claim])
+def _keeper(after: AfterAppLogoutSettings) -> Keeper | None:
+    """What has to be kept of each login; None: nothing."""
+    end_session, strivacity = after.end_session, after.strivacity
+    hint = end_session.hint if end_session.enabled else "none"
+    claims = [end_session.logout_hint_claim] if hint != "none" else []
+    claims += [strivacity.account_claim] if strivacity.base_url is not None else []
+    return Keeper(id_token=hint == "id_token", claims=claims) if claims else None
 
 
-def _end_session(config: Config, providers: Mapping[str, Provider], signed_out: SignedOut) -> EndSession | None:
+def _end_session(config: Config, providers: Mapping[str, Provider], signed_out: SignedOut | None) -> EndSession | None:
     settings = config.logout.after_app_logout.end_session
-    if not settings.enabled:
+    if signed_out is None:
         return None
     return EndSession(
         {issuer: EndingProvider(each.settings.client_id, each.metadata) for issuer, each in providers.items()},
@@ -68,3 +87,47 @@ def _end_session(config: Config, providers: Mapping[str, Provider], signed_out: 
 
 def _origin(config: Config) -> str:
     return config.public_url or ""
+
+
+async def _api_logout(stack: contextlib.AsyncExitStack, config: Config) -> ApiLogout | None:
+    settings = config.logout.after_app_logout.strivacity
+    if settings.base_url is None:
+        return None
+    api = await open_admin_api(stack, settings)
+    logouts = ProviderLogouts(api.end_session, wait_s=settings.timeout, attempts=settings.attempts)
+    stack.push_async_callback(logouts.aclose)
+    return ApiLogout(settings.issuer or config.providers[0].issuer, settings.account_claim, logouts.end)
+
+
+async def open_admin_api(stack: contextlib.AsyncExitStack, settings: StrivacitySettings) -> AdminApi:
+    """A client of the API; closed with the stack. Raises CannotStart."""
+    session = await stack.enter_async_context(client_session())
+    tls = client_tls(settings.ca_file)
+    bearer: Bearer
+    if settings.token is not None:
+        bearer = FileBearer(settings.token.reveal)
+    else:
+        bearer = _client_credentials(settings, session)
+        stack.push_async_callback(bearer.aclose)
+    return AdminApi(
+        session,
+        base_url=settings.base_url or "",
+        identity_store=settings.identity_store or "",
+        bearer=bearer,
+        tls=tls,
+    )
+
+
+def _client_credentials(settings: StrivacitySettings, session: aiohttp.ClientSession) -> ClientCredentials:
+    client = settings.client_credentials
+    if client.token_url is None or client.client_id is None or client.client_secret is None:
+        raise TypeError("the configuration has seen to it that they are there")
+    return ClientCredentials(
+        session,
+        url=client.token_url,
+        client_id=client.client_id,
+        secret=client.client_secret.reveal,
+        scope=client.scope,
+        auth=client.auth,
+        tls=client_tls(settings.ca_file),
+    )

@@ -14,7 +14,7 @@ from sidecar.app.control_plane import start_control_plane
 from sidecar.app.data_plane import build_data_plane
 from sidecar.app.listener import open_public
 from sidecar.app.memory import keep_freed_memory
-from sidecar.app.outbound import build_outbound
+from sidecar.app.outbound import open_outbound
 from sidecar.app.pod import run_pod
 from sidecar.app.process import background, drain, settle, stop_signal
 from sidecar.app.providers import open_providers
@@ -41,7 +41,7 @@ async def _serve(config: Config) -> int:
         relay = stack.enter_context(listening(config.control.relay_listen, "control.relay_listen"))
         state = await stack.enter_async_context(open_state(config))
         providers = await stack.enter_async_context(open_providers(config))
-        outbound = build_outbound(config, state, providers)
+        outbound = await stack.enter_async_context(open_outbound(config, state, providers))
         control_socket = stack.enter_context(private_socket())
         data = build_data_plane(config, state, providers, control_socket, outbound.after_app_logout)
         stack.push_async_callback(data.aclose)

@@ -13,7 +13,7 @@ from functools import partial
 from sidecar import clock, metrics
 from sidecar.app.data_plane import DataPlane, build_data_plane
 from sidecar.app.listener import open_public
-from sidecar.app.outbound import build_outbound, needs_metadata
+from sidecar.app.outbound import needs_metadata, open_outbound
 from sidecar.app.process import background, drain, first_of, lifeline_ends, settle, stop_signal
 from sidecar.app.providers import Provider, open_providers
 from sidecar.app.state import State
@@ -40,8 +40,8 @@ async def serve_worker(
         background(stack, uplink.run())  # ends after what asks through it
         stack.push_async_callback(state.aclose)
         providers = await stack.enter_async_context(_providers(config))
-        after = build_outbound(config, state, providers).after_app_logout
-        data = build_data_plane(config, state, providers, control_path, after)
+        outbound = await stack.enter_async_context(open_outbound(config, state, providers))
+        data = build_data_plane(config, state, providers, control_path, outbound.after_app_logout)
         stack.push_async_callback(data.aclose)
         uplink.handlers[Call.METRICS] = partial(_numbers, data)
         background(stack, settle(state.feed.loaded))

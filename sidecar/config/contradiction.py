@@ -6,11 +6,11 @@ the echo of a fault that it has reported already. Warnings are for what works, b
 
 from collections.abc import Hashable, Iterator, Sequence
 from itertools import combinations
-from urllib.parse import urlsplit
 
 from sidecar.config.address import Address, TcpAddress, UnixAddress, is_loopback
 from sidecar.config.model import Config
 from sidecar.config.outbound_contradiction import outbound_contradictions
+from sidecar.config.plain_http import plain_http
 from sidecar.config.problem import Fault, Path
 from sidecar.config.provider_settings import ProviderSettings
 from sidecar.config.session_settings import Route, TokenEndpointBinder
@@ -144,19 +144,12 @@ def _provider(provider: ProviderSettings, path: Path) -> Iterator[Fault]:
         yield Fault((*path, "algorithms"), what, "client_secret: {file: PATH}", involves=involved)
     if not provider.allow_http:
         for key in ("issuer", "internal_url", "jwks_uri"):
-            yield from _plain_http(getattr(provider, key), (*path, key), (*path, "allow_http"))
+            yield from plain_http(getattr(provider, key), (*path, key), (*path, "allow_http"))
 
 
 def _public_url(config: Config) -> Iterator[Fault]:
     if not any(provider.allow_http for provider in config.providers):
-        yield from _plain_http(config.public_url, ("public_url",), ("providers",))
-
-
-def _plain_http(url: str | None, path: Path, switch: Path) -> Iterator[Fault]:
-    # Back-Channel Logout 1.0 section 2.2 and OpenID Connect Core 1.0 section 2 want TLS; on loopback nobody listens in.
-    if url is not None and url.startswith("http://") and not is_loopback(urlsplit(url).hostname or ""):
-        what = "http beyond loopback"
-        yield Fault(path, what, "https, or allow_http: true at the provider", involves=(path, switch))
+        yield from plain_http(config.public_url, ("public_url",), ("providers",))
 
 
 # --- sessions and enforcement ---

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 
 from sidecar.config.model import Config
+from sidecar.config.outbound_settings import StrivacitySettings
+from sidecar.config.plain_http import plain_http
 from sidecar.config.problem import Fault, Path
 
 _AFTER: Path = ("logout", "after_app_logout")
@@ -18,6 +20,60 @@ def outbound_contradictions(config: Config) -> Iterator[Fault]:
             # The provider compares post_logout_redirect_uri with what was registered, byte by byte.
             what = "the provider has to know where to send the browser back to"
             yield Fault(switch, what, "public_url", involves=(switch, ("public_url",)))
+        yield from _unknown_provider(config, (*_AFTER, "end_session", "hint"))
+    yield from _strivacity(config)
+
+
+def _unknown_provider(config: Config, hint: Path) -> Iterator[Fault]:
+    if config.logout.after_app_logout.end_session.hint == "none":
+        clients = sum(len(provider.client_id) for provider in config.providers)
+        if clients > 1:  # nothing is kept that would say whose session it was
+            what = "without a hint nobody knows which of several providers or clients a session is of"
+            yield Fault(hint, what, "id_token or logout_hint", involves=(hint, ("providers",)))
+
+
+def _strivacity(config: Config) -> Iterator[Fault]:
+    settings, path = config.logout.after_app_logout.strivacity, (*_AFTER, "strivacity")
+    switch: Path = (*path, "base_url")
+    if settings.base_url is None:
+        for key in ("identity_store", "issuer", "token", "ca_file"):
+            if getattr(settings, key) is not None:
+                at: Path = (*path, key)
+                yield Fault(at, f"{key} means nothing without the API's address", "base_url", involves=(at, switch))
+        return
+    yield from _after_app_logout(config, switch)
+    if settings.identity_store is None:
+        store: Path = (*path, "identity_store")
+        yield Fault(switch, "accounts are in an identity store", "identity_store", involves=(switch, store))
+    yield from _strivacity_issuer(config, settings, path)
+    yield from _strivacity_token(settings, path)
+    if not any(provider.allow_http for provider in config.providers):
+        token_url = (*path, "client_credentials", "token_url")
+        yield from plain_http(settings.base_url, switch, ("providers",))
+        yield from plain_http(settings.client_credentials.token_url, token_url, ("providers",))
+
+
+def _strivacity_issuer(config: Config, settings: StrivacitySettings, path: Path) -> Iterator[Fault]:
+    at: Path = (*path, "issuer")
+    issuers = [provider.issuer for provider in config.providers]
+    if settings.issuer is None and len(issuers) > 1:
+        involved = (at, (*path, "base_url"), ("providers",))
+        yield Fault((*path, "base_url"), "of several providers, whose sessions are there?", "issuer", involves=involved)
+    elif settings.issuer is not None and settings.issuer not in issuers:
+        yield Fault(at, "no such provider", "an issuer in providers", involves=(at, ("providers",)))
+
+
+def _strivacity_token(settings: StrivacitySettings, path: Path) -> Iterator[Fault]:
+    client, at = settings.client_credentials, (*path, "client_credentials")
+    url: Path = (*at, "token_url")
+    token: Path = (*path, "token")
+    if (settings.token is None) == (client.token_url is None):
+        what = "the API takes one bearer token"
+        switch: Path = (*path, "base_url")
+        yield Fault(switch, what, "exactly one of token and client_credentials", involves=(switch, token, url))
+    for key in ("client_id", "client_secret"):
+        if client.token_url is not None and getattr(client, key) is None:
+            yield Fault(url, f"the token endpoint wants a {key}", key, involves=(url, (*at, key)))
 
 
 def _after_app_logout(config: Config, switch: Path) -> Iterator[Fault]:

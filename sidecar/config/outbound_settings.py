@@ -6,8 +6,21 @@ from pydantic import AfterValidator, BeforeValidator, Field, GetJsonSchemaHandle
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from sidecar.config.address import Endpoint, Issuer
+from sidecar.config.rotating import RotatingSecret
 from sidecar.config.settings import Settings
-from sidecar.config.values import Count, Method, PathPattern, Switch, Text, wrong
+from sidecar.config.values import (
+    Count,
+    Duration,
+    FileName,
+    Method,
+    PathPattern,
+    Switch,
+    Text,
+    between,
+    sized,
+    wrong,
+)
 
 
 def _status(number: int) -> int:
@@ -58,8 +71,48 @@ class EndSessionSettings(Settings):
     """The claim of the ID token that goes into logout_hint: sub, sid, email ..., as the provider wants it."""
 
 
+class ClientCredentialsSettings(Settings):
+    """A token of the sidecar's own, from a token endpoint (RFC 6749 section 4.4)."""
+
+    token_url: Endpoint | None = None
+    """The token endpoint; default: none, and token is used."""
+    client_id: Text | None = None
+    """Who asks there."""
+    client_secret: RotatingSecret | None = None
+    """Its secret, {file: PATH} or {env: NAME}; a file is read again for each fetch."""
+    scope: Text | None = None
+    """The scope to ask for; default: none."""
+    auth: Literal["basic", "post"] = "basic"
+    """How the client shows its secret: HTTP Basic, or in the form."""
+
+
+class StrivacitySettings(Settings):
+    """The session is ended by Strivacity's Admin API, server to server."""
+
+    base_url: Endpoint | None = None
+    """The tenant, such as https://acme.strivacity.com; default: this is off."""
+    identity_store: Text | None = None
+    """Name of the identity store that the accounts are in."""
+    issuer: Issuer | None = None
+    """The provider in providers whose sessions these are; default: the only one."""
+    account_claim: Text = "sub"
+    """The claim of the ID token that is the account's ID. The session's is always sid."""
+    token: RotatingSecret | None = None
+    """A bearer token, {file: PATH} or {env: NAME}; a file is read again for each call."""
+    client_credentials: ClientCredentialsSettings = Field(default_factory=ClientCredentialsSettings)
+    """Or where to fetch one."""
+    ca_file: FileName | None = None
+    """CA certificates (PEM) that the API and the token endpoint are verified with; default: those of the system."""
+    timeout: Annotated[Duration, between("0s", "20s")] = 2.0
+    """How long the user's logout waits for it at most. What is not done then goes on behind it."""
+    attempts: Annotated[Count, sized(1, 20)] = 5
+    """How often one session is tried, when the API or the network fail; with growing pauses."""
+
+
 class AfterAppLogoutSettings(Settings):
     """What follows when the app has ended a session. What is on needs store.secret: something of the login is kept."""
 
     end_session: EndSessionSettings = Field(default_factory=EndSessionSettings)
     """Send the browser to the provider, so that its session ends as well."""
+    strivacity: StrivacitySettings = Field(default_factory=StrivacitySettings)
+    """Ask Strivacity's Admin API to end the session there."""
