@@ -32,6 +32,16 @@ END_SESSION = "logout: {after_app_logout: {end_session: {enabled: true"
 SECRETS = "store: {secret: {env: SECRET}}\n"
 TOKEN_ENDPOINT = "{from: token_endpoint, callback: /cb}"
 
+STRIVACITY = "logout.after_app_logout.strivacity"
+FETCHED = "client_credentials: {token_url: https://t.example.com, client_id: x, client_secret: {env: SECRET}}"
+
+
+def _strivacity(keys: str, *, url: str = "https://acme.example.com", providers: str = "") -> str:
+    listed = f"providers: [{{issuer: https://idp.example.com, client_id: app}}, {providers}]\n"
+    api = f"{{base_url: {url}, {keys}}}"
+    return f"{UPSTREAM}{BIND}{SECRETS}{listed}logout: {{app_paths: [/x], after_app_logout: {{strivacity: {api}}}}}\n"
+
+
 CONTRADICTIONS = [
     # text, path, words
     (_session("bind: []"), "session.bind", "no binder"),
@@ -73,6 +83,50 @@ CONTRADICTIONS = [
         GOOD + "public_url: https://app.example.com\n" + END_SESSION + "}}, app_paths: [/logout]}",
         "logout.after_app_logout.end_session.enabled",
         "must not be in the store",
+    ),
+    (_strivacity("token: {env: SECRET}"), f"{STRIVACITY}.base_url", "accounts are in an identity store"),
+    (_strivacity("identity_store: c"), f"{STRIVACITY}.base_url", "the API takes one bearer token"),
+    (
+        _strivacity(f"identity_store: c, token: {{env: SECRET}}, {FETCHED}"),
+        f"{STRIVACITY}.base_url",
+        "the API takes one bearer token",
+    ),
+    (
+        _strivacity("identity_store: c, client_credentials: {token_url: https://t.example.com, client_id: x}"),
+        f"{STRIVACITY}.client_credentials.token_url",
+        "the token endpoint wants a client_secret",
+    ),
+    (
+        _strivacity(f"identity_store: c, issuer: https://other.example.com, {FETCHED}"),
+        f"{STRIVACITY}.issuer",
+        "no such provider",
+    ),
+    (
+        _strivacity(f"identity_store: c, {FETCHED}", providers="{issuer: https://b.example.com, client_id: b}"),
+        f"{STRIVACITY}.base_url",
+        "of several providers",
+    ),
+    (
+        _strivacity(f"identity_store: c, {FETCHED}", url="http://acme.example.com"),
+        f"{STRIVACITY}.base_url",
+        "http beyond loopback",
+    ),
+    (
+        _strivacity(f"identity_store: c, {FETCHED}").replace("https://t.", "http://t."),
+        f"{STRIVACITY}.client_credentials.token_url",
+        "http beyond loopback",
+    ),
+    (
+        GOOD + "logout: {after_app_logout: {strivacity: {identity_store: c}}}",
+        f"{STRIVACITY}.identity_store",
+        "means nothing without the API's address",
+    ),
+    (
+        f"{UPSTREAM}{BIND}{SECRETS}public_url: https://app.example.com\n"
+        "providers: [{issuer: https://idp.example.com, client_id: [a, b]}]\n" + END_SESSION + ", hint: none}}, "
+        "app_paths: [/logout]}",
+        "logout.after_app_logout.end_session.hint",
+        "without a hint nobody knows",
     ),
     (_provider("issuer: http://idp.example.com"), "providers[0].issuer", "http beyond loopback"),
     (_provider("issuer: http://127.0.0.1.example.com"), "providers[0].issuer", "http beyond loopback"),
