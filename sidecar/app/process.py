@@ -6,6 +6,7 @@ import gc
 import logging
 import signal
 import socket
+import sys
 from collections.abc import Coroutine
 
 from aiohttp import web
@@ -17,6 +18,8 @@ from sidecar.config.process_settings import DrainSettings
 from sidecar.proxy.plane import Plane
 
 _logger = logging.getLogger(__name__)
+
+SWITCH_S = 0.0002
 
 
 def stop_signal() -> asyncio.Event:
@@ -69,11 +72,14 @@ async def site(stack: contextlib.AsyncExitStack, runner: "web.BaseRunner", where
 
 
 async def settle(loaded: asyncio.Event) -> None:
-    """After the load, keep the collector away from what will live as long as the process.
+    """After the load, keep the collector away from what will live as long as the process, and other threads brief.
 
-    Measured: with 100 000 revocations a full collection took 5 ms, and came every few thousand requests.
+    Measured: with 100 000 revocations a full collection took 5 ms, and came every few thousand requests. Where the
+    store's thread and the event loop want the interpreter at once, the one waits for as long as the switch interval; at
+    the usual 5 ms the 99.9th percentile of proxied requests was 3.5 ms, at 0.2 ms it was 2.1.
     """
     await loaded.wait()
+    sys.setswitchinterval(SWITCH_S)
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 50)
