@@ -114,6 +114,14 @@ provider_logouts = Counter(
     registry=registry,
 )
 
+app_notifications = Counter(
+    "app_notifications",
+    "Calls of the app's logout for sessions that were revoked, by result.",
+    ("result",),
+    namespace=PREFIX,
+    registry=registry,
+)
+
 accept_errors = Counter(
     "accept_errors",
     "Connections that could not be accepted for want of descriptors or memory, by error.",

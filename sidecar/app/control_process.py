@@ -52,6 +52,8 @@ async def serve_control(
         center = _hub(state, journal, roster, logins)
         await site(stack, web.AppRunner(center.app(), access_log=None, shutdown_timeout=SHUTDOWN_S), hub)
         _measure(config, center)
+        outbound = await stack.enter_async_context(open_outbound(config, state, providers))
+        state.on_news = outbound.revoked or state.on_news
         await start_control_plane(
             stack,
             config,
@@ -61,7 +63,7 @@ async def serve_control(
             ops=ops,
             relay=relay,
             joins=logins,
-            outbound=await stack.enter_async_context(open_outbound(config, state, providers)),
+            outbound=outbound,
             gates=_gates(config, center, draining),
             pod=Tally(lines=lambda: center.lines, is_alive=roster.__contains__).pod,
         )

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from prometheus_client.registry import Collector
 
 from sidecar.app.gate import build_gate, credential_headers
+from sidecar.app.outbound import NOTHING, Outbound
 from sidecar.app.providers import Provider
 from sidecar.app.sockets import client_tls
 from sidecar.app.state import State
 from sidecar.config.address import TcpAddress
 from sidecar.config.model import Config
-from sidecar.gate.app_logout import After, nothing
 from sidecar.gate.counts import Counts
 from sidecar.gate.gate import Gate
 from sidecar.gate.live import LiveStreams
@@ -45,10 +45,10 @@ def build_data_plane(
     state: State,
     providers: Mapping[str, Provider],
     control_socket: str,
-    after_app_logout: After = nothing,
+    outbound: Outbound = NOTHING,
 ) -> DataPlane:
     stats, counts, live = Stats(), Counts(), LiveStreams()
-    gate = build_gate(config, state, providers, counts, live, after_app_logout)
+    gate = build_gate(config, state, providers, counts, live, outbound)
     limits = config.limits
     plane = Plane(
         gate=gate,

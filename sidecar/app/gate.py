@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from sidecar import clock
+from sidecar.app.outbound import Outbound
 from sidecar.app.providers import Provider
 from sidecar.app.state import State
 from sidecar.bindings.token import TokenBinder
@@ -15,7 +16,7 @@ from sidecar.core.paths import compile_pattern
 from sidecar.core.routes import Route, Routes, Rule
 from sidecar.core.verdict import Policy
 from sidecar.field_names import fold
-from sidecar.gate.app_logout import After, AppLogouts
+from sidecar.gate.app_logout import AppLogouts
 from sidecar.gate.callbacks import Callbacks
 from sidecar.gate.condemn import Condemner
 from sidecar.gate.counts import Counts
@@ -35,7 +36,7 @@ def build_gate(
     providers: Mapping[str, Provider],
     counts: Counts,
     live: LiveStreams,
-    after_app_logout: After,
+    outbound: Outbound,
 ) -> Gate:
     session = config.session
     carriers = _carriers(config)
@@ -64,7 +65,12 @@ def build_gate(
     denials = Denials(enforcement=enforcer, condemner=condemner, counts=counts)
     teacher = Teacher(identifier=identifier, enforcement=enforcer, directory=state.directory)
     second_look = SecondLook(
-        identifier=identifier, verdicts=verdicts, teacher=teacher, denials=denials, condemner=condemner
+        identifier=identifier,
+        verdicts=verdicts,
+        teacher=teacher,
+        denials=denials,
+        condemner=condemner,
+        remember=outbound.remember,
     )
     callbacks = [binder.callback for binder in session.bind if not isinstance(binder, TokenSettings)]
     return Gate(
@@ -86,7 +92,7 @@ def build_gate(
             verdicts=verdicts,
             publish=state.publisher.publish,
             max_age_s=session.max_age,
-            after=after_app_logout,
+            after=outbound.after_app_logout,
         ),
         control_prefix=config.control.prefix.encode(),
     )

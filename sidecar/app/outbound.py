@@ -1,11 +1,12 @@
 """What the sidecar does by itself after a logout, from the operator's choices; nothing where nothing is switched on."""
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 
 import aiohttp
 
+from sidecar.app.notify import open_notify
 from sidecar.app.providers import Provider
 from sidecar.app.sockets import client_tls
 from sidecar.app.state import State
@@ -14,8 +15,9 @@ from sidecar.bindings.vault import Keeper, LoginKeeper, Vault
 from sidecar.config.model import Config
 from sidecar.config.outbound_settings import AfterAppLogoutSettings, StrivacitySettings
 from sidecar.control.signed_out import SignedOut
-from sidecar.core.revocation import SLACK_S
+from sidecar.core.revocation import SLACK_S, Revocation
 from sidecar.gate.app_logout import After, nothing
+from sidecar.gate.remember import Remember
 from sidecar.oidc.bearer import Bearer, ClientCredentials, FileBearer
 from sidecar.oidc.fetch import client_session
 from sidecar.oidc.relay import Keep
@@ -23,6 +25,8 @@ from sidecar.oidc.strivacity import AdminApi
 from sidecar.outbound.after_app_logout import AfterAppLogout, ApiLogout
 from sidecar.outbound.end_session import EndingProvider, EndSession
 from sidecar.outbound.provider_logout import ProviderLogouts
+
+Revoked = Callable[[Revocation, bool], None]  # the second: this process took it
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,11 @@ class Outbound:
     keep: Keep | None = None  # for the relay
     signed_out: SignedOut | None = None  # for the control plane
     after_app_logout: After = nothing  # for the gate
+    remember: Remember | None = None  # for the gate
+    revoked: Revoked | None = None  # for whoever hears of revocations first
+
+
+NOTHING = Outbound()
 
 
 def needs_metadata(config: Config) -> bool:
@@ -42,24 +51,40 @@ def needs_metadata(config: Config) -> bool:
 @contextlib.asynccontextmanager
 async def open_outbound(config: Config, state: State, providers: Mapping[str, Provider]) -> AsyncIterator[Outbound]:
     """Ready to be used; what still runs at the end is given up."""
-    after, secret = config.logout.after_app_logout, config.store.secret
-    is_on = after.end_session.enabled or after.strivacity.base_url is not None
-    if not is_on or secret is None:  # the configuration has seen to it that both are there
-        yield Outbound()
+    secret = config.store.secret
+    if secret is None:  # whatever is kept is sealed, and the configuration has seen to it that this is there for it
+        yield NOTHING
         return
     sealer = Sealer(secret.reveal(), [each.reveal() for each in config.store.other_secrets])
+    async with contextlib.AsyncExitStack() as stack:
+        notify = await open_notify(stack, config, state, sealer)
+        yield Outbound(
+            *await _after_app_logout(stack, config, state, providers, sealer),
+            remember=notify.remember if notify is not None else None,
+            revoked=notify.revoked if notify is not None else None,
+        )
+
+
+async def _after_app_logout(
+    stack: contextlib.AsyncExitStack,
+    config: Config,
+    state: State,
+    providers: Mapping[str, Provider],
+    sealer: Sealer,
+) -> tuple[Keep | None, SignedOut | None, After]:
+    after = config.logout.after_app_logout
+    if not after.end_session.enabled and after.strivacity.base_url is None:
+        return None, None, nothing
     vault = Vault(state.keeping, sealer, ttl_s=int(config.session.max_age + SLACK_S))
     keeper = _keeper(after)
     signed_out = SignedOut(sealer, origin=_origin(config)) if after.end_session.enabled else None
-    async with contextlib.AsyncExitStack() as stack:
-        follow = AfterAppLogout(
-            vault=vault,
-            keeper=keeper or Keeper(id_token=False),
-            end_session=_end_session(config, providers, signed_out),
-            api=await _api_logout(stack, config),
-        )
-        keep = LoginKeeper(vault, keeper, state.digester) if keeper is not None else None
-        yield Outbound(keep, signed_out, follow)
+    follow = AfterAppLogout(
+        vault=vault,
+        keeper=keeper or Keeper(id_token=False),
+        end_session=_end_session(config, providers, signed_out),
+        api=await _api_logout(stack, config),
+    )
+    return LoginKeeper(vault, keeper, state.digester) if keeper is not None else None, signed_out, follow
 
 
 def _keeper(after: AfterAppLogoutSettings) -> Keeper | None:

@@ -43,7 +43,7 @@ async def _serve(config: Config) -> int:
         providers = await stack.enter_async_context(open_providers(config))
         outbound = await stack.enter_async_context(open_outbound(config, state, providers))
         control_socket = stack.enter_context(private_socket())
-        data = build_data_plane(config, state, providers, control_socket, outbound.after_app_logout)
+        data = build_data_plane(config, state, providers, control_socket, outbound)
         stack.push_async_callback(data.aclose)
         await start_control_plane(
             stack,
@@ -59,6 +59,7 @@ async def _serve(config: Config) -> int:
             collectors=data.collectors,
         )
         background(stack, settle(state.feed.loaded))
+        state.on_news = outbound.revoked or state.on_news
         state.start(data.gate.revoked, data.gate.key_changed)
         accepting = await open_public(data.plane, config, public)
         log.event(

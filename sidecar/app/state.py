@@ -45,6 +45,8 @@ class State:
         self.freshness = freshness or Freshness(settings.fresh, settings.grace)
         self._on_revocation: Callable[[Revocation], None] = lambda _revocation: None
         self._on_load: Callable[[Revocation], None] = lambda _revocation: None
+        # What else wants to hear of revocations after the first load; True: this process took it.
+        self.on_news: Callable[[Revocation, bool], None] = lambda _revocation, _is_ours: None
         self._confirmed: Callable[[], Awaitable[None]] | None = None
         self._settled: Callable[[], Awaitable[bool]] | None = None
         self.feed = Feed(
@@ -168,9 +170,14 @@ class State:
 
     def _revoked(self, revocation: Revocation) -> None:
         self._on_revocation(revocation)
+        self.on_news(revocation, True)  # noqa: FBT003 - as its comment says
 
     def _fed(self, revocation: Revocation) -> None:
-        (self._on_revocation if self.feed.loaded.is_set() else self._on_load)(revocation)
+        if not self.feed.loaded.is_set():
+            self._on_load(revocation)
+            return
+        self._on_revocation(revocation)
+        self.on_news(revocation, False)  # noqa: FBT003 - as its comment says
 
     async def aclose(self) -> None:
         """Stop everything, the store last."""

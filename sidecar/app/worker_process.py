@@ -41,7 +41,7 @@ async def serve_worker(
         stack.push_async_callback(state.aclose)
         providers = await stack.enter_async_context(_providers(config))
         outbound = await stack.enter_async_context(open_outbound(config, state, providers))
-        data = build_data_plane(config, state, providers, control_path, outbound.after_app_logout)
+        data = build_data_plane(config, state, providers, control_path, outbound)
         stack.push_async_callback(data.aclose)
         uplink.handlers[Call.METRICS] = partial(_numbers, data)
         background(stack, settle(state.feed.loaded))

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 
 from sidecar.config.model import Config
-from sidecar.config.outbound_settings import StrivacitySettings
+from sidecar.config.outbound_settings import CsrfSettings, StrivacitySettings
 from sidecar.config.plain_http import plain_http
 from sidecar.config.problem import Fault, Path
+from sidecar.config.session_settings import TokenEndpointBinder
 
 _AFTER: Path = ("logout", "after_app_logout")
 
@@ -22,6 +23,44 @@ def outbound_contradictions(config: Config) -> Iterator[Fault]:
             yield Fault(switch, what, "public_url", involves=(switch, ("public_url",)))
         yield from _unknown_provider(config, (*_AFTER, "end_session", "hint"))
     yield from _strivacity(config)
+    yield from _notify_app(config)
+
+
+def _notify_app(config: Config) -> Iterator[Fault]:
+    settings, at = config.on_revoked.notify_app, ("on_revoked", "notify_app")
+    path: Path = (*at, "path")
+    yield from _csrf(settings.csrf, (*at, "csrf"), path, is_on=settings.path is not None)
+    if settings.path is None:
+        return
+    yield from _kept(config, path)
+    session = config.session
+    if not any(isinstance(binder, TokenEndpointBinder) for binder in session.bind):
+        what = "cookies are remembered at a login that the sidecar sees"
+        yield Fault(path, what, "a binder token_endpoint in session.bind", involves=(path, ("session", "bind")))
+    if not any(credential.cookie for credential in session.credentials):
+        what = "without a cookie there is nothing to call the app with"
+        involved = (path, ("session", "credentials"))
+        yield Fault(path, what, "a cookie in session.credentials", involves=involved)
+
+
+def _csrf(csrf: CsrfSettings, at: Path, switch: Path, *, is_on: bool) -> Iterator[Fault]:
+    page: Path = (*at, "path")
+    given = [key for key in type(csrf).model_fields if getattr(csrf, key) is not None]
+    if given and not is_on:
+        first: Path = (*at, given[0])
+        yield Fault(first, "nothing calls the app's logout", "on_revoked.notify_app.path", involves=(first, switch))
+    elif given and csrf.path is None:
+        first = (*at, given[0])
+        yield Fault(first, "a token comes from a page", "csrf.path", involves=(first, page))
+    elif csrf.path is not None:
+        sources = tuple((*at, key) for key in ("input", "meta", "cookie"))
+        if len({"input", "meta", "cookie"} & set(given)) != 1:
+            what = "the page holds the token in one place"
+            yield Fault(page, what, "exactly one of input, meta and cookie", involves=(page, *sources))
+        elif csrf.input is None and csrf.field is None and csrf.header is None:
+            what = "where is the token to be sent?"
+            involved = (page, (*at, "field"), (*at, "header"))
+            yield Fault(page, what, "field or header", involves=involved)
 
 
 def _unknown_provider(config: Config, hint: Path) -> Iterator[Fault]:

@@ -1,5 +1,6 @@
 """Settings of what the sidecar does by itself when a session ends."""
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, GetJsonSchemaHandler, model_validator
@@ -10,9 +11,11 @@ from sidecar.config.address import Endpoint, Issuer
 from sidecar.config.rotating import RotatingSecret
 from sidecar.config.settings import Settings
 from sidecar.config.values import (
+    CookieName,
     Count,
     Duration,
     FileName,
+    HeaderName,
     Method,
     PathPattern,
     Switch,
@@ -33,6 +36,13 @@ def _one_number(value: object) -> object:
     return value if isinstance(value, list | tuple) else [value]
 
 
+def _local_path(path: str) -> str:
+    if not re.fullmatch(r"/(?![/\\])[!-~]*", path) or "#" in path or "\\" in path:
+        raise wrong("not a path of the app", "a path such as /logout, with a query where it needs one")
+    return path
+
+
+LocalPath = Annotated[str, AfterValidator(_local_path)]
 Status = Annotated[Count, AfterValidator(_status)]
 Statuses = Annotated[tuple[Status, ...], BeforeValidator(_one_number)]
 
@@ -116,3 +126,45 @@ class AfterAppLogoutSettings(Settings):
     """Send the browser to the provider, so that its session ends as well."""
     strivacity: StrivacitySettings = Field(default_factory=StrivacitySettings)
     """Ask Strivacity's Admin API to end the session there."""
+
+
+class CsrfSettings(Settings):
+    """Where the app's logout gets its CSRF token from, for apps that want one."""
+
+    path: LocalPath | None = None
+    """A page of the app that holds the token, fetched first with the same cookies; default: none is fetched."""
+    input: Text | None = None
+    """The token is the value of the form's input of this name. One of input, meta and cookie."""
+    meta: Text | None = None
+    """The token is the content of the meta element of this name."""
+    cookie: CookieName | None = None
+    """The token is the value of the cookie of this name."""
+    field: Text | None = None
+    """The token is sent as this field of the form; default: as input, where that is set and header is not."""
+    header: HeaderName | None = None
+    """The token is sent in this header."""
+
+
+class NotifyAppSettings(Settings):
+    """The app's logout is called with the cookies of each browser whose session was revoked."""
+
+    path: LocalPath | None = None
+    """Path of the app's logout, such as /logout; default: the app is not told. The cookies of each login are then kept,
+    encrypted, which needs store.secret."""
+    method: Method = "POST"
+    """How it is called; a POST has an empty form, but for a CSRF token."""
+    status: Statuses = ()
+    """Answers that say that it worked; default: any 2xx or 3xx."""
+    csrf: CsrfSettings = Field(default_factory=CsrfSettings)
+    """Where the CSRF token comes from, for apps that want one."""
+    timeout: Annotated[Duration, between("100ms", "1m")] = 5.0
+    """How long one answer of the app may take."""
+    attempts: Annotated[Count, sized(1, 20)] = 3
+    """How often one session is tried, when the app fails or does not answer; with growing pauses."""
+
+
+class OnRevokedSettings(Settings):
+    """What follows when a session was revoked, besides that it is refused."""
+
+    notify_app: NotifyAppSettings = Field(default_factory=NotifyAppSettings)
+    """Call the app's logout, so that its own session ends as well."""

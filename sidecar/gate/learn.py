@@ -88,6 +88,10 @@ class Teacher:
         own = {cookie.name for cookie in _cookies_set(lines)}
         return [*lines, *(b"Set-Cookie: " + line for line in expired if line.partition(b"=")[0] not in own)]
 
+    def is_declared(self, name: bytes) -> bool:
+        """Whether a cookie of this name carries a session."""
+        return self._enforcement.is_declared(name)
+
     def sets_session(self, lines: Iterable[bytes]) -> bool:
         """Whether the response sets a session cookie."""
         return bool(self._declared(lines))

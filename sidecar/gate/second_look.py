@@ -15,6 +15,7 @@ from sidecar.gate.denials import Denials
 from sidecar.gate.identify import Identifier
 from sidecar.gate.judgement import Judgement, Review
 from sidecar.gate.learn import Lesson, Teacher
+from sidecar.gate.remember import Remember, cookies_of
 from sidecar.gate.verdicts import Verdicts
 from sidecar.http1.request import RequestHead
 from sidecar.http1.response import ResponseHead
@@ -34,7 +35,10 @@ class SecondLook:
         teacher: Teacher,
         denials: Denials,
         condemner: Condemner,
+        remember: Remember | None = None,
     ) -> None:
+        """`remember` is handed the cookies of each browser that has a session; None: nobody wants them."""
+        self._remember = remember
         self._identifier = identifier
         self._verdicts = verdicts
         self._teacher = teacher
@@ -81,6 +85,8 @@ class SecondLook:
             return self._login_lost(request, judgement, Reason.LOGIN)
         if session is not None:
             judgement.session = session
+            if self._remember is not None:
+                await self._remember(session, *cookies_of(request, response, self._teacher.is_declared))
         return self.review(request, judgement, response, session)
 
     def _login_lost(self, request: RequestHead, judgement: Judgement, reason: Reason) -> Review:

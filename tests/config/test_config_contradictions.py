@@ -32,6 +32,14 @@ END_SESSION = "logout: {after_app_logout: {end_session: {enabled: true"
 SECRETS = "store: {secret: {env: SECRET}}\n"
 TOKEN_ENDPOINT = "{from: token_endpoint, callback: /cb}"
 
+NOTIFY = "on_revoked.notify_app"
+
+
+def _notify(keys: str, *, credential: str = "cookie: s") -> str:
+    session = f"credentials: [{{{credential}}}], bind: [{TOKEN_ENDPOINT}, {{from: token, cookie: i}}]"
+    return _session(session) + SECRETS + f"on_revoked: {{notify_app: {{path: /logout, {keys}}}}}\n"
+
+
 STRIVACITY = "logout.after_app_logout.strivacity"
 FETCHED = "client_credentials: {token_url: https://t.example.com, client_id: x, client_secret: {env: SECRET}}"
 
@@ -128,6 +136,18 @@ CONTRADICTIONS = [
         "logout.after_app_logout.end_session.hint",
         "without a hint nobody knows",
     ),
+    (
+        _notify("").replace(f"{TOKEN_ENDPOINT}, ", ""),
+        f"{NOTIFY}.path",
+        "at a login that the sidecar sees",
+    ),
+    (_notify("", credential="header: X"), f"{NOTIFY}.path", "without a cookie there is nothing"),
+    (_notify("").replace(SECRETS, ""), f"{NOTIFY}.path", "must not be in the store"),
+    (_notify("csrf: {input: t}"), f"{NOTIFY}.csrf.input", "a token comes from a page"),
+    (_notify("csrf: {path: /p}"), f"{NOTIFY}.csrf.path", "the token in one place"),
+    (_notify("csrf: {path: /p, input: t, cookie: c}"), f"{NOTIFY}.csrf.path", "the token in one place"),
+    (_notify("csrf: {path: /p, meta: t}"), f"{NOTIFY}.csrf.path", "where is the token to be sent"),
+    (GOOD + "on_revoked: {notify_app: {csrf: {path: /p, input: t}}}", f"{NOTIFY}.csrf.path", "nothing calls the app"),
     (_provider("issuer: http://idp.example.com"), "providers[0].issuer", "http beyond loopback"),
     (_provider("issuer: http://127.0.0.1.example.com"), "providers[0].issuer", "http beyond loopback"),
     (_provider(f"{ISSUER}, jwks_uri: http://idp.example.com/k"), "providers[0].jwks_uri", "http beyond loopback"),

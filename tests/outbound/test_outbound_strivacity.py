@@ -220,7 +220,7 @@ async def test_only_so_many_calls_are_under_way_and_only_so_many_wait(logouts, m
     refused = [record for record in caplog.records if record.message == "provider_logout_failed"]
     assert [record.fields["reason"] for record in refused] == ["too_many"] * 5
     go_on.set()
-    await until(lambda: not ours._tasks)
+    await until(lambda: not len(ours._errands))
     assert most == module.AT_ONCE
 
 

@@ -144,7 +144,9 @@ class Stage:
             teacher=teacher,
             denials=denials,
             condemner=self.condemner,
+            remember=self._remember,
         )
+        self.remembered: list[tuple[bytes, bytes]] = []  # the cookies that browsers have, and had before
         self.ended: list[Ended] = []
         self.after: Callable[[Ended], Awaitable[str | None]] = nothing  # what follows a logout of the app
 
@@ -238,6 +240,9 @@ class Stage:
 
     def _revoked(self, revocation: Revocation) -> None:
         self.gate.revoked(revocation)
+
+    async def _remember(self, _session: BoundSession, cookies: bytes, before: bytes) -> None:
+        self.remembered.append((cookies, before))
 
     # The two ends
 
