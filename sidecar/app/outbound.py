@@ -24,6 +24,7 @@ from sidecar.oidc.relay import Keep
 from sidecar.oidc.strivacity import AdminApi
 from sidecar.outbound.after_app_logout import AfterAppLogout, ApiLogout
 from sidecar.outbound.end_session import EndingProvider, EndSession
+from sidecar.outbound.forget import ForgetLogins
 from sidecar.outbound.provider_logout import ProviderLogouts
 
 Revoked = Callable[[Revocation, bool], None]  # the second: this process took it
@@ -57,12 +58,34 @@ async def open_outbound(config: Config, state: State, providers: Mapping[str, Pr
         return
     sealer = Sealer(secret.reveal(), [each.reveal() for each in config.store.other_secrets])
     async with contextlib.AsyncExitStack() as stack:
+        vault = Vault(state.keeping, sealer, ttl_s=int(config.session.max_age + SLACK_S))
         notify = await open_notify(stack, config, state, sealer)
+        keep, signed_out, after = await _after_app_logout(stack, config, state, providers, sealer, vault)
         yield Outbound(
-            *await _after_app_logout(stack, config, state, providers, sealer),
+            keep,
+            signed_out,
+            after,
             remember=notify.remember if notify is not None else None,
-            revoked=notify.revoked if notify is not None else None,
+            revoked=_all_of(notify.revoked if notify is not None else None, _forget(stack, vault, keep)),
         )
+
+
+def _all_of(*hear: Revoked | None) -> Revoked | None:
+    wanted = [each for each in hear if each is not None]
+
+    def revoked(revocation: Revocation, is_ours: bool) -> None:  # noqa: FBT001 - as `Revoked` says
+        for each in wanted:
+            each(revocation, is_ours)
+
+    return revoked if wanted else None
+
+
+def _forget(stack: contextlib.AsyncExitStack, vault: Vault, keep: Keep | None) -> Revoked | None:
+    if keep is None:
+        return None
+    forget = ForgetLogins(vault)
+    stack.push_async_callback(forget.aclose)
+    return forget.revoked
 
 
 async def _after_app_logout(
@@ -71,11 +94,11 @@ async def _after_app_logout(
     state: State,
     providers: Mapping[str, Provider],
     sealer: Sealer,
+    vault: Vault,
 ) -> tuple[Keep | None, SignedOut | None, After]:
     after = config.logout.after_app_logout
     if not after.end_session.enabled and after.strivacity.base_url is None:
         return None, None, nothing
-    vault = Vault(state.keeping, sealer, ttl_s=int(config.session.max_age + SLACK_S))
     keeper = _keeper(after)
     signed_out = SignedOut(sealer, origin=_origin(config)) if after.end_session.enabled else None
     follow = AfterAppLogout(

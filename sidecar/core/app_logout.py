@@ -17,7 +17,7 @@ from sidecar.core.paths import matches, path_of
 MAX_URL: Final = 4096  # of the way to the provider: a common ingress takes heads of 4 to 8 KiB from us
 MAX_TARGET: Final = 1024
 
-_REDIRECTS: Final = frozenset((301, 302, 303, 307, 308))
+_REDIRECTS: Final = frozenset((302, 303))  # 301, 307 and 308 send the same request to where the page really is
 _DONE: Final = frozenset((204, 205))
 _IDLE_METHODS: Final = frozenset((b"HEAD", b"OPTIONS"))  # ask about a page, and end nothing
 _LOCAL: Final = re.compile(r"/(?!/)[!-~]*")  # no blank, no control character: a browser would drop some of these
@@ -32,11 +32,14 @@ class AppPath:
     methods: frozenset[bytes] = frozenset()
     statuses: frozenset[int] = frozenset()
 
-    def has_ended(self, method: bytes, path: bytes, status: int, *, deletes_session: bool) -> bool:
+    def has_ended(
+        self, method: bytes, path: bytes, status: int, *, location: bytes = b"", deletes_session: bool = False
+    ) -> bool:
         """Whether this answer says that the session is over.
 
         A page (200) is often the question whether the user is sure, so that alone it says nothing. An app that also
-        takes its cookie out of the browser has ended the session, whatever it shows.
+        takes its cookie out of the browser has ended the session, whatever it shows. A redirect to the same place (a
+        slash at its end, https) has not done anything yet.
         """
         if method in _IDLE_METHODS if not self.methods else method not in self.methods:
             return False
@@ -44,13 +47,19 @@ class AppPath:
             return False
         if self.statuses:
             return status in self.statuses
-        return status in _REDIRECTS or status in _DONE or (200 <= status < 300 and deletes_session)
+        if status in _REDIRECTS:
+            return deletes_session or not _is_same_place(location, path)
+        return status in _DONE or (200 <= status < 300 and deletes_session)
 
 
-def has_ended(paths: Iterable[AppPath], method: bytes, target: bytes, status: int, *, deletes_session: bool) -> bool:
+def has_ended(
+    paths: Iterable[AppPath], method: bytes, target: bytes, status: int, *, location: bytes, deletes_session: bool
+) -> bool:
     """The same for several paths, and the target of a request."""
     path = path_of(target)
-    return any(each.has_ended(method, path, status, deletes_session=deletes_session) for each in paths)
+    return any(
+        each.has_ended(method, path, status, location=location, deletes_session=deletes_session) for each in paths
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +124,14 @@ def end_session_url(
         if len(url) <= MAX_URL:
             return url
     return None
+
+
+def _is_same_place(location: bytes, path: bytes) -> bool:
+    try:
+        led = urlsplit(urljoin("http://host" + path.decode("latin-1"), location.decode("latin-1"))).path
+    except ValueError:
+        return False
+    return led.rstrip("/").lower() == path.decode("latin-1").rstrip("/").lower()
 
 
 def _origin(url: SplitResult) -> tuple[str, str | None, int | None]:

@@ -90,9 +90,9 @@ class AppLogouts:
         judgement.is_spared = is_logout and review.answer is None
         if not judgement.is_spared or not was_alive:
             return review
-        revocations = self._revocations(request, judgement)
-        if not revocations:  # nobody that we know was logged in
+        if not judgement.identity.all_sessions():  # nobody that we know was logged in
             return review
+        revocations = self._revocations(request, judgement)
         metrics.app_logouts.inc()
         # Enforced here from the first step of `_revoke` on, whatever the store and the provider do meanwhile. The
         # provider may well tell us of this logout before they are done: nothing is held that it would have to wait for.
@@ -107,7 +107,14 @@ class AppLogouts:
             cookie.is_deletion and self._enforcement.is_declared(cookie.name)
             for cookie in (parse_set_cookie(value) for name, value in _fields(response) if name == b"set-cookie")
         )
-        return has_ended(self._paths, request.method, request.target, response.status, deletes_session=deletes)
+        return has_ended(
+            self._paths,
+            request.method,
+            request.target,
+            response.status,
+            location=_location(response),
+            deletes_session=deletes,
+        )
 
     # -- what is over --------------------------------------------------------------------------------------------
 
@@ -142,7 +149,7 @@ class AppLogouts:
             session,
             proofs[0] if proofs else None,
             request.target,
-            next((value for name, value in _fields(response) if name == b"location"), b""),
+            _location(response),
             is_navigation=is_navigation(request.method, request.fields) and request.method != b"HEAD",
         )
         try:
@@ -189,3 +196,7 @@ class AppLogouts:
 
 def _fields(response: ResponseHead) -> list[tuple[bytes, bytes]]:
     return list(map(parse_line, response.lines))
+
+
+def _location(response: ResponseHead) -> bytes:
+    return next((value for name, value in _fields(response) if name == b"location"), b"")

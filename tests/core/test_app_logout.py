@@ -42,7 +42,31 @@ ORIGIN = "https://app.example.com"
     ],
 )
 def test_without_conditions_what_most_apps_mean_counts(method, path, status, deletes, expected):
-    assert PLAIN.has_ended(method, path, status, deletes_session=deletes) is expected
+    assert PLAIN.has_ended(method, path, status, location=b"/", deletes_session=deletes) is expected
+
+
+@pytest.mark.parametrize(
+    ("status", "location", "expected"),
+    [
+        (302, b"/logout/", False),
+        (302, b"https://app.example.com/logout?x=1", False),
+        (302, b"https://app.example.com/LOGOUT/", False),
+        (302, b"logout", False),
+        (302, b"?again", False),
+        (302, b"/logout/done", True),
+        (302, b"/", True),
+        (302, b"", False),
+        (302, b"https://[broken/logout", True),
+        (301, b"/", False),
+        (307, b"/", False),
+        (308, b"/", False),
+    ],
+)
+def test_a_redirect_to_the_same_place_has_ended_nothing_yet(status, location, expected):
+    assert PLAIN.has_ended(b"GET", b"/logout", status, location=location) is expected
+    assert AppPath(PLAIN.pattern, statuses=frozenset((status,))).has_ended(
+        b"GET", b"/logout", status, location=location
+    )
 
 
 def test_conditions_take_the_place_of_the_usual_ones():
@@ -50,16 +74,16 @@ def test_conditions_take_the_place_of_the_usual_ones():
 
     assert path.has_ended(b"HEAD", b"/logout", 200, deletes_session=False)
     assert path.has_ended(b"HEAD", b"/logout", 418, deletes_session=False)
-    assert not path.has_ended(b"HEAD", b"/logout", 302, deletes_session=True)
+    assert not path.has_ended(b"HEAD", b"/logout", 302, location=b"/", deletes_session=True)
     assert not path.has_ended(b"POST", b"/logout", 200, deletes_session=True)
 
 
 def test_any_of_several_paths_counts_and_the_query_does_not():
     paths = [AppPath(re.compile(rb"/bye")), PLAIN]
 
-    assert has_ended(paths, b"POST", b"/logout?next=/x", 302, deletes_session=False)
-    assert not has_ended(paths, b"POST", b"/home?path=/logout", 302, deletes_session=False)
-    assert not has_ended([], b"POST", b"/logout", 302, deletes_session=False)
+    assert has_ended(paths, b"POST", b"/logout?next=/x", 302, location=b"/", deletes_session=False)
+    assert not has_ended(paths, b"POST", b"/home?path=/logout", 302, location=b"/", deletes_session=False)
+    assert not has_ended([], b"POST", b"/logout", 302, location=b"/", deletes_session=False)
 
 
 @pytest.mark.parametrize(

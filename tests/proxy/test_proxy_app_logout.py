@@ -5,11 +5,20 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from bench_plane import LOGOUT, Stage, revoked_cookie, session
+from bench_plane import CLIENT, ISSUER, LOGOUT, Stage, revoked_cookie, session
+from joserfc import jwt
+from joserfc.jwk import ECKey
 from wire import Answer, ask, message, ok, until
 
+from sidecar import clock
+from sidecar.bindings.token import TokenBinder
 from sidecar.core.app_logout import Ended
 from sidecar.core.identity import Digester
+from sidecar.gate.identify import TokenCarrier
+from sidecar.oidc.jwks import import_keys
+from sidecar.oidc.provider import ProviderKeys
+from sidecar.oidc.source import Loaded
+from sidecar.oidc.verifier import Verifier
 from sidecar.stores.interface import StoreError
 
 NAVIGATES = ("Sec-Fetch-Mode: navigate", "Content-Length: 0")
@@ -300,3 +309,65 @@ async def test_a_cookie_that_was_bound_before_the_key_changed_is_over_for_those_
     await stage.store.put_binding(old.credential(b"mine"), old.bound(session()), 3600)
     await leave(stage)
     assert await status(stage) == 401
+
+
+# -- a browser that carries a token ----------------------------------------------------------------------------------
+
+KEY = ECKey.generate_key("P-256", {"kid": "k1"})
+
+
+class Keys:
+    metadata = None
+
+    async def load(self, _now: float) -> Loaded:
+        return Loaded(import_keys({"keys": [KEY.as_dict(private=False)]}), None)
+
+
+def token(*, age: int = 60, **claims: Any) -> str:
+    issued = int(clock.wall()) - age
+    base = {"iss": ISSUER, "aud": CLIENT, "sub": "alice", "iat": issued, "auth_time": issued}
+    return jwt.encode({"alg": "ES256", "kid": "k1"}, base | claims, KEY, algorithms=["ES256"])
+
+
+@pytest.fixture
+async def carrying(open_stage: Callable[..., Any]) -> Stage:
+    """A data plane where the browser carries the ID token itself."""
+    keys = ProviderKeys(issuer=ISSUER, source=Keys(), retain_s=3600, now=clock.boot)
+    binder = TokenBinder(
+        {ISSUER: Verifier(keys=keys, algorithms=["ES256"])}, client_ids={ISSUER: [CLIENT]}, clock=clock.boot
+    )
+    stage: Stage = await open_stage(tokens=[TokenCarrier(binder, cookie=b"id_token")])
+    return stage
+
+
+async def carried(stage: Stage, value: str, first: str = "GET / HTTP/1.1", answer: bytes = b"") -> int:
+    """The status of a request with this token, which the app answers so if it gets to see it."""
+    for wire in stage._app.wires:
+        wire.close()
+    client = await stage.client(ask(first, f"Cookie: id_token={value}", "Sec-Fetch-Mode: navigate"))
+    await until(lambda: not client.is_silent() or not stage._app.is_untouched())
+    if client.is_silent():
+        app = await stage.app()
+        await app.head()
+        await app.send(answer or ok())
+    return (await client.answer()).status
+
+
+async def test_the_session_of_a_token_is_over_by_its_sid_and_no_other_is(carrying: Stage):
+    mine = token(sid="s-1")
+    assert await carried(carrying, mine, f"GET {LOGOUT} HTTP/1.1", GOODBYE) == 302
+    (ended,) = carrying.ended
+    assert ended.proof is not None
+    assert (ended.proof[0].sid, ended.proof[1]) == ("s-1", mine)
+    assert await carried(carrying, mine) == 401
+    assert await carried(carrying, token(sid="s-1", age=0, auth_time=int(clock.wall()) - 60)) == 401  # refreshed
+    assert await carried(carrying, token(sid="s-2")) == 200
+    assert await carried(carrying, token(sid="s-1", age=0)) == 200  # a later login
+
+
+async def test_a_token_without_a_sid_ends_nothing_here_because_that_would_end_all_devices(carrying: Stage):
+    carrying.after = sent_elsewhere  # the provider knows which session it is
+    assert await carried(carrying, token(), f"GET {LOGOUT} HTTP/1.1", GOODBYE) == 303
+    (ended,) = carrying.ended
+    assert ended.proof is not None
+    assert await carried(carrying, token()) == 200
