@@ -42,7 +42,13 @@ revocations_applied = Counter(
     namespace=PREFIX,
     registry=registry,
 )
-streams_cut = Counter("streams_cut", "Open streams that a revocation closed.", namespace=PREFIX, registry=registry)
+streams_cut = Counter(
+    "streams_cut",
+    "Open streams that were closed because their session is revoked, or because nobody can know whether it is.",
+    ("reason",),
+    namespace=PREFIX,
+    registry=registry,
+)
 
 store_up = Gauge("store_up", "1 while the store answers, else 0.", namespace=PREFIX, registry=registry)
 store_seconds = Histogram(

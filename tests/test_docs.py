@@ -244,7 +244,7 @@ def unexplained(names: set[str], heading: str) -> set[str]:
 
 
 def test_every_log_event_is_explained() -> None:
-    assert events() >= {"started", "logout_token", "feed_died", "exchange_failed"}
+    assert events() >= {"started", "logout_token", "feed_fault", "exchange_failed"}
     assert unexplained(events(), "Log events") == set()
 
 

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
-from sidecar import __version__, clock, log, metrics
+from sidecar import clock, log, metrics
 from sidecar.app.control_plane import start_control_plane
 from sidecar.app.outbound import open_outbound
-from sidecar.app.process import background, lifeline_ends, settle, site, stop_signal
+from sidecar.app.process import Background, announce, first_of, lifeline_ends, settle, site, stop_signal
 from sidecar.app.providers import open_providers
 from sidecar.app.state import State, open_state
 from sidecar.config.model import Config
@@ -42,7 +42,7 @@ async def serve_control(
     lifeline: int,
 ) -> int:
     """Serve until the lifeline ends; the exit code. `living`: workers that run already. Raises SidecarError."""
-    draining, over = stop_signal(), lifeline_ends(lifeline)
+    draining, over, background = stop_signal(), lifeline_ends(lifeline), Background()
     async with contextlib.AsyncExitStack() as stack:
         state = await stack.enter_async_context(open_state(config))
         providers = await stack.enter_async_context(open_providers(config))
@@ -67,29 +67,24 @@ async def serve_control(
             gates=_gates(config, center, draining),
             pod=Tally(lines=lambda: center.lines, is_alive=roster.__contains__).pod,
         )
-        background(stack, settle(state.feed.loaded))
-        background(stack, roster.watch())
-        # The first load need not be told change by change: workers get the whole replica after it.
-        state.start(
-            journal.append,
-            lambda: None,
-            on_load=lambda _revocation: None,
-            confirmed=center.everywhere,
-            settled=center.settled,
-        )
-        log.event(
-            _logger,
-            logging.INFO,
-            "started",
-            version=__version__,
-            listen=str(config.listen),
-            workers=config.workers,
-            # What has to be registered at the provider.
-            logout_url=f"{config.public_url or ''}{config.control.prefix}/backchannel-logout",
-        )
-        await over.wait()
+        background.run(stack, "settle", settle(state.feed.loaded))
+        background.run(stack, "roster", roster.watch())
+        _start(state, journal, center)
+        announce(config, workers=config.workers)
+        await first_of(over, background.failed)
     log.event(_logger, logging.INFO, "stopped")
-    return 0
+    return background.code
+
+
+def _start(state: State, journal: Journal, center: Hub) -> None:
+    # The first load need not be told change by change: workers get the whole replica after it.
+    state.start(
+        journal.append,
+        lambda: None,
+        on_load=lambda _revocation: None,
+        confirmed=center.everywhere,
+        settled=center.settled,
+    )
 
 
 def _hub(state: State, journal: Journal, roster: Roster, logins: PodLogins) -> Hub:

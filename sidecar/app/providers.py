@@ -9,6 +9,7 @@ from pathlib import Path
 
 import aiohttp
 
+from sidecar.app.process import cancelled
 from sidecar.app.sockets import client_tls
 from sidecar.config.model import Config
 from sidecar.config.provider_settings import ProviderSettings
@@ -42,7 +43,7 @@ async def open_providers(config: Config) -> AsyncIterator[Mapping[str, Provider]
             provider = _provider(settings, session, retain_s=config.session.max_age)
             stack.push_async_callback(provider.keys.aclose)
             task = asyncio.create_task(provider.keys.run())
-            stack.push_async_callback(_cancelled, task)
+            stack.push_async_callback(cancelled, task)
             providers[settings.issuer] = provider
         yield providers
 
@@ -83,8 +84,3 @@ def logout_provider(provider: Provider) -> LogoutProvider:
         iat_tolerance=rules.iat_tolerance,
     )
     return LogoutProvider(policy, provider.verifier, rules.unavailable_status)
-
-
-async def _cancelled(task: "asyncio.Task[None]") -> None:
-    task.cancel()
-    await asyncio.wait({task})

@@ -16,7 +16,7 @@ from sidecar.app.listener import open_public
 from sidecar.app.memory import keep_freed_memory
 from sidecar.app.outbound import open_outbound
 from sidecar.app.pod import run_pod
-from sidecar.app.process import background, drain, settle, stop_signal
+from sidecar.app.process import Background, announce, drain, first_of, settle, stop_signal
 from sidecar.app.providers import open_providers
 from sidecar.app.sockets import listening, private_socket
 from sidecar.app.state import open_state
@@ -34,7 +34,7 @@ def run(config: Config) -> int:
 
 
 async def _serve(config: Config) -> int:
-    stopping = stop_signal()
+    stopping, background = stop_signal(), Background()
     async with contextlib.AsyncExitStack() as stack:
         public = stack.enter_context(listening(config.listen, "listen", mode=config.listen_mode))
         ops = stack.enter_context(listening(config.ops.listen, "ops.listen"))
@@ -58,20 +58,12 @@ async def _serve(config: Config) -> int:
             gates={"serving": lambda: "draining" if data.plane.is_draining else None},
             collectors=data.collectors,
         )
-        background(stack, settle(state.feed.loaded))
+        background.run(stack, "settle", settle(state.feed.loaded))
         state.on_news = outbound.revoked or state.on_news
         state.start(data.gate.revoked, data.gate.key_changed)
         accepting = await open_public(data.plane, config, public)
-        log.event(
-            _logger,
-            logging.INFO,
-            "started",
-            version=__version__,
-            listen=str(config.listen),
-            # What has to be registered at the provider.
-            logout_url=f"{config.public_url or ''}{config.control.prefix}/backchannel-logout",
-        )
-        await stopping.wait()
+        announce(config)
+        await first_of(stopping, background.failed)
         await drain(config.drain, data.plane, accepting)
     log.event(_logger, logging.INFO, "stopped")
-    return 0
+    return background.code

@@ -25,6 +25,8 @@ from sidecar.stores.interface import Store, StoreError, StoreUnusable
 from sidecar.stores.open import open_store
 from sidecar.stores.publish import Publisher
 
+REMOVABLE_S = 600.0  # between two looks whether the key that the store had made is needed no more
+
 _logger = logging.getLogger(__name__)
 
 
@@ -43,6 +45,7 @@ class State:
         self.digester = Digester(self._secret or secrets.token_bytes(32), self._others)
         self.replica = Replica()
         self.freshness = freshness or Freshness(settings.fresh, settings.grace)
+        self._retention_s = config.session.max_age + SLACK_S
         self._on_revocation: Callable[[Revocation], None] = lambda _revocation: None
         self._on_load: Callable[[Revocation], None] = lambda _revocation: None
         # What else wants to hear of revocations after the first load; True: this process took it.
@@ -111,10 +114,13 @@ class State:
         self.keyed.set()
         self.publisher.start()
         await self.revoker.keyed()  # logouts are enforced here from now on, whatever the store does
-        if self._secret is not None and await self._accepts_kept():
+        accepts_kept = self._secret is not None and await self._accepts_kept()
+        if accepts_kept:
             self._name_keys()
             on_key()
         self.feed.start()  # until it has loaded, no bound session is served
+        if accepts_kept:
+            await self._say_when_removable()
 
     def _name_keys(self) -> None:
         self._store.use_key(*(digester.key_id for digester in self.digester.all))
@@ -127,6 +133,18 @@ class State:
         self.digester.others += (Digester(kept),)
         log.event(_logger, logging.INFO, "store_key_accepted")
         return True
+
+    async def _say_when_removable(self) -> None:
+        """It is never dropped unasked: a replica that still writes with it would not be understood (decision 015)."""
+        while True:
+            with contextlib.suppress(StoreError):
+                since = await self._store.superseded(int(clock.late()))
+                if since is None:
+                    return
+                if since + self._retention_s <= clock.early():
+                    log.event(_logger, logging.WARNING, "store_key_removable", superseded=since)
+                    return
+            await asyncio.sleep(REMOVABLE_S)
 
     async def kept_secret(self) -> bytes | None:
         """The digest secret that the store made once, if it did. Raises StoreError."""
@@ -169,15 +187,22 @@ class State:
         return self._settled is None or await self._settled()
 
     def _revoked(self, revocation: Revocation) -> None:
-        self._on_revocation(revocation)
-        self.on_news(revocation, True)  # noqa: FBT003 - as its comment says
+        self._tell(self._on_revocation, revocation)
+        self._tell(self.on_news, revocation, True)  # noqa: FBT003 - as its comment says
 
     def _fed(self, revocation: Revocation) -> None:
         if not self.feed.loaded.is_set():
-            self._on_load(revocation)
+            self._tell(self._on_load, revocation)
             return
-        self._on_revocation(revocation)
-        self.on_news(revocation, False)  # noqa: FBT003 - as its comment says
+        self._tell(self._on_revocation, revocation)
+        self._tell(self.on_news, revocation, False)  # noqa: FBT003 - as its comment says
+
+    def _tell(self, whom: Callable[..., None], revocation: Revocation, *how: bool) -> None:
+        """The replica has it already, and denies. A defect behind it must not keep the next one from the replica."""
+        try:
+            whom(revocation, *how)
+        except Exception:  # see above
+            _logger.critical("revocation_fault", exc_info=True)
 
     async def aclose(self) -> None:
         """Stop everything, the store last."""

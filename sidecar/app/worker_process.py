@@ -14,7 +14,7 @@ from sidecar import clock, metrics
 from sidecar.app.data_plane import DataPlane, build_data_plane
 from sidecar.app.listener import open_public
 from sidecar.app.outbound import needs_metadata, open_outbound
-from sidecar.app.process import background, drain, first_of, lifeline_ends, settle, stop_signal
+from sidecar.app.process import Background, drain, first_of, lifeline_ends, settle, stop_signal
 from sidecar.app.providers import Provider, open_providers
 from sidecar.app.state import State
 from sidecar.config.model import Config
@@ -32,28 +32,28 @@ async def serve_worker(
     config: Config, *, slot: int, pid: int, public: socket.socket, control_path: str, hub_path: str, lifeline: int
 ) -> int:
     """Serve until SIGTERM, SIGINT or the end of the lifeline; the exit code. Raises SidecarError."""
-    stopping, over = stop_signal(), lifeline_ends(lifeline)
+    stopping, over, background = stop_signal(), lifeline_ends(lifeline), Background()
     uplink = Uplink(path=hub_path, slot=slot, pid=pid)
     async with contextlib.AsyncExitStack() as stack:
         serving = asyncio.Event()
         state = _state(config, uplink, serving)
-        background(stack, uplink.run())  # ends after what asks through it
+        background.run(stack, "uplink", uplink.run())  # ends after what asks through it
         stack.push_async_callback(state.aclose)
         providers = await stack.enter_async_context(_providers(config))
         outbound = await stack.enter_async_context(open_outbound(config, state, providers))
         data = build_data_plane(config, state, providers, control_path, outbound)
         stack.push_async_callback(data.aclose)
         uplink.handlers[Call.METRICS] = partial(_numbers, data)
-        background(stack, settle(state.feed.loaded))
+        background.run(stack, "settle", settle(state.feed.loaded))
         state.start(data.gate.revoked, data.gate.key_changed)
-        await first_of(state.feed.loaded, stopping, over, timeout_s=OPEN_S)
+        await first_of(state.feed.loaded, stopping, over, background.failed, timeout_s=OPEN_S)
         accepting = await open_public(data.plane, config, public)
         serving.set()
-        await first_of(stopping, over)
+        await first_of(stopping, over, background.failed)
         serving.clear()
         if stopping.is_set():
             await drain(config.drain, data.plane, accepting)
-    return 0
+    return background.code
 
 
 def _state(config: Config, uplink: Uplink, serving: asyncio.Event) -> State:

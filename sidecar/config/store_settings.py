@@ -63,7 +63,7 @@ class StoreSettings(Settings):
     fresh: Annotated[Duration, between("250ms", "1d")] = 2.0
     """As long as the store was heard within this time, all is well."""
     grace: Annotated[Duration, between("250ms", "7d")] = MINUTE
-    """Without hearing the store for longer than this, bound sessions are refused with 503."""
+    """Without hearing the store for longer than this, bound sessions are refused with 503, and cut where they flow."""
     on_stale: OnStale = "deny"
     """What happens then. fail_open serves on, and may serve a session that was logged out."""
     durability: DurabilitySettings = Field(default_factory=DurabilitySettings)

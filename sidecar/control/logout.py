@@ -156,6 +156,7 @@ class LogoutEndpoint:
         task.add_done_callback(self._published)
         await asyncio.wait({task}, timeout=max(0.0, deadline - clock.boot()))
         if not task.done():
+            task.add_done_callback(_late)
             raise StoreError("store_timeout", "the store did not answer in time")
         task.result()
 
@@ -258,6 +259,12 @@ def _identity(token: LogoutToken) -> bytes:
 
 def _short(digest: bytes) -> str:
     return digest.hex()[:12]
+
+
+def _late(task: asyncio.Future[None]) -> None:
+    """The request has its answer: a defect would be heard by nobody."""
+    if not task.cancelled() and not isinstance(error := task.exception(), SidecarError | None):
+        logger.error("logout_fault", exc_info=error)
 
 
 def _oddity(entry: _Entry) -> str | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from sidecar.core.identity import BoundSession, Digester, Kind
 
 SLACK_S = 15 * 60  # a code or token in flight (10 min) and clock skew (5 min) on top of the longest session
+LONGEST_S = 366 * 24 * 3600 + SLACK_S  # no `session.max_age` asks for a longer retention
 
 
 @dataclass(frozen=True, slots=True)

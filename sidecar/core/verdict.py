@@ -57,6 +57,11 @@ class Identity(NamedTuple):
         first, *others = self.all_sessions() or (None,)
         return first is not None and not all(map(first.is_same, others))
 
+    @property
+    def is_somebodys(self) -> bool:
+        """Whether anything was presented that a logout could concern."""
+        return bool(self.sessions or self.bound or self.unbound)
+
     def all_sessions(self) -> list[BoundSession]:
         """Every session that the request proves or is bound to; the proven ones first."""
         return [*self.sessions, *(session for _, session in self.bound)]
@@ -189,6 +194,6 @@ def _judge_in_the_dark(identity: Identity, freshness: State, *, fail_open: bool)
         return Deny(Reason.KEYS)  # not a matter of the store: an unread token proves nothing
     if identity.is_store_silent:
         return _FAILING_OPEN if fail_open else Deny(Reason.STORE)
-    if freshness is State.BLIND and (identity.sessions or identity.bound or identity.unbound):
+    if freshness is State.BLIND and identity.is_somebodys:
         return _FAILING_OPEN if fail_open else Deny(Reason.STALE)
     return ALLOW

@@ -69,3 +69,5 @@ class Condemner:
             await self._publish((revocation,))
         except StoreError as error:  # enforced here already, and kept in the outbox
             log.event(_logger, logging.DEBUG, "credential_revocation_delayed", reason=error.reason)
+        except Exception:  # a defect of ours, after the same: nobody waits for this task, so it has to say so itself
+            _logger.exception("credential_revocation_fault")

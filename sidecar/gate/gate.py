@@ -17,7 +17,7 @@ from sidecar.core.identity import BoundSession
 from sidecar.core.paths import Place, is_too_odd, path_of, place
 from sidecar.core.revocation import Revocation
 from sidecar.core.routes import Routes, Rule
-from sidecar.core.verdict import ANONYMOUS, Deny, Identity
+from sidecar.core.verdict import ANONYMOUS, Deny, Identity, Reason
 from sidecar.gate.app_logout import AppLogouts
 from sidecar.gate.callbacks import CallbackRefused, Callbacks
 from sidecar.gate.condemn import Condemner
@@ -67,7 +67,8 @@ class Gate:
         self._control_prefix = control_prefix
         self._is_well = verdicts.is_well  # one look-up less for every request
         self._ordinary: set[bytes] = set()  # paths to which nothing but the default rule applies
-        self._epoch = 0  # how many revocations have changed the replica
+        self._epoch = 0  # how often something has changed that an earlier verdict did not know
+        self.is_blind = False  # as of the last tick
 
     # -- requests ------------------------------------------------------------------------------------------------
 
@@ -216,19 +217,24 @@ class Gate:
         self._live.revoked(revocation)
         self._condemner.revoked(revocation)
 
-    def tick(self) -> None:
+    def tick(self, now: float) -> None:
         """Called a few times a second."""
         self._verdicts.tick()
+        was_blind, self.is_blind = self.is_blind, self._verdicts.is_blind(now)
+        if self.is_blind and not was_blind:
+            self._epoch += 1  # what was allowed before is looked at again when its answer comes
 
     def key_changed(self) -> None:
         """The key of the digests has become known; what was made before is worth nothing."""
         self._identifier.forget()
 
-    def is_revoked(self, judgement: Judgement) -> bool:
-        """Whether the session of a stream that flows is over."""
-        if judgement.is_spared:
-            return False
-        return self._verdicts.is_dead(judgement.identity) or self._verdicts.is_over(judgement.session)
+    def must_end(self, judgement: Judgement) -> Reason | None:
+        """Why a stream must flow no further: its session is over, or nobody can know any more whether it is."""
+        identity, session = judgement.identity, judgement.session
+        if not judgement.is_spared and (self._verdicts.is_dead(identity) or self._verdicts.is_over(session)):
+            return Reason.REVOKED
+        is_in_doubt = self._verdicts.is_in_doubt(identity, session, judgement.rule, clock.boot())
+        return Reason.STALE if is_in_doubt else None
 
     def digests_of(self, judgement: Judgement) -> tuple[bytes, ...]:
         """What a revocation may name to mean this request."""

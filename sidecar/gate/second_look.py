@@ -103,6 +103,8 @@ class SecondLook:
             if judgement.is_logout_path:
                 return Review(lines=self._teacher.without_cookies(response.lines))
             return self._denials.late(request, judgement, Deny(Reason.REVOKED))
+        if self._verdicts.is_in_doubt(judgement.identity, judgement.session, judgement.rule, clock.boot()):
+            return self._denials.late(request, judgement, Deny(Reason.STALE))
         if judgement.expired_cookies:
             return Review(lines=self._teacher.with_expired(response.lines, judgement.expired_cookies))
         return Review()

@@ -23,10 +23,22 @@ class Verdicts:
 
     def decide(self, identity: Identity, rule: Rule, now: float) -> Allow | Deny:
         """The whole table. `now` is boot time."""
-        state, policy = self._freshness.state(now), self._policy
-        if rule.fail_open is not None:
-            policy = self._fail_open if rule.fail_open else self._fail_closed
-        return rules.decide(identity, self._replica.cutoff, state, policy, clock.early() * 1000)
+        policy = self._policy_of(rule)
+        return rules.decide(identity, self._replica.cutoff, self._freshness.state(now), policy, clock.early() * 1000)
+
+    def _policy_of(self, rule: Rule) -> Policy:
+        if rule.fail_open is None:
+            return self._policy
+        return self._fail_open if rule.fail_open else self._fail_closed
+
+    def is_blind(self, now: float) -> bool:
+        """Whether a logout may exist that we never heard of."""
+        return self._freshness.state(now) is State.BLIND
+
+    def is_in_doubt(self, identity: Identity, session: BoundSession | None, rule: Rule, now: float) -> bool:
+        """Whether that may concern what was allowed before, and nobody chose to go on regardless."""
+        is_somebodys = session is not None or identity.is_somebodys
+        return is_somebodys and self.is_blind(now) and not self._policy_of(rule).fail_open
 
     def is_well(self, credential: bytes, session: BoundSession, now: float) -> bool:
         """The row of the verdict that nearly every request is: one bound session, untouched, young, replica fresh.

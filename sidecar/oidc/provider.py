@@ -162,6 +162,10 @@ class ProviderKeys:
         except KeysUnavailable as error:
             self._failed(error)
             return
+        except Exception:  # a defect of ours: it must not end the loads to come (decision 024)
+            logger.exception("keys_fault")
+            self._failed(KeysUnavailable("internal_error", "a defect of ours, see the log"))
+            return
         if loaded.keys.keys or self._may_be_empty:
             self._succeeded(loaded)
         else:  # case 232

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sidecar import clock, metrics
 from sidecar.core.denial import Answer
 from sidecar.core.denial import is_navigation as asks_for_page
+from sidecar.core.verdict import TEMPORARY, Reason
 from sidecar.gate.judgement import Judgement
 from sidecar.gate.refusal import oauth_refusal, refusal
 from sidecar.http1.request import RequestHead
-from sidecar.proxy.frames import POLICY_VIOLATION
+from sidecar.proxy.frames import POLICY_VIOLATION, TRY_AGAIN_LATER
 from sidecar.proxy.limits import MAX_ABANDONED
 from sidecar.proxy.tunnel import Tunnel
 from sidecar.proxy.upstream import Upstream
@@ -130,11 +131,11 @@ class Ending:
         if not self.is_over:
             self._break_off(500, "internal_error")
 
-    def cut(self) -> None:
-        """The session was revoked while bytes were flowing."""
-        metrics.streams_cut.inc()
+    def cut(self, reason: Reason) -> None:
+        """The session was revoked while bytes were flowing, or nobody can know any more whether it was."""
+        metrics.streams_cut.labels(reason).inc()
         if self._tunnel is not None:
-            self._tunnel.cut(POLICY_VIOLATION)
+            self._tunnel.cut(TRY_AGAIN_LATER if reason in TEMPORARY else POLICY_VIOLATION)
             return
         self._cancel()
         self._downstream.abort()
@@ -216,7 +217,7 @@ class Ending:
     # -- live streams --------------------------------------------------------------------------------------------
 
     def _watch(self) -> None:
-        """Have a revocation cut what flows from here on."""
+        """Have a revocation, or the blindness of this process, cut what flows from here on."""
         if self._judgement is None or not self._judgement.is_reviewed:
             return
         self._unwatch()  # an upload is watched already; a login may have named another session since
@@ -229,8 +230,10 @@ class Ending:
             self._digests = ()
 
     def _recheck(self) -> None:
-        if self._judgement is not None and self._plane.gate.is_revoked(self._judgement):
-            self.cut()
+        """Called when something has changed that may concern this stream."""
+        reason = self._plane.gate.must_end(self._judgement) if self._judgement is not None else None
+        if reason is not None:
+            self.cut(reason)
 
     def _later(self, work: Coroutine[Any, Any, _T], then: Callable[[_T], None]) -> None:
         """Run the slow half of a step as this exchange's one task, then go on; it ends with the exchange."""

@@ -206,7 +206,7 @@ class Exchange(Ending):
     def informational(self, response: ResponseHead) -> None:
         """A 1xx: passed on to clients that know them (RFC 9110 section 15.2), without new sessions."""
         judgement = self._judgement
-        is_dead = judgement is not None and judgement.is_reviewed and self._plane.gate.is_revoked(judgement)
+        is_dead = judgement is not None and judgement.is_reviewed and self._plane.gate.must_end(judgement)
         if self.request.version == 1 and not is_dead:
             lines = without(response.lines, _COOKIES) if response.sets_cookies else response.lines
             try:

@@ -8,6 +8,7 @@ from typing import Final
 
 GOING_AWAY: Final = 1001  # RFC 6455 section 7.4.1
 POLICY_VIOLATION: Final = 1008
+TRY_AGAIN_LATER: Final = 1013  # registered by IANA after the RFC
 
 _CLOSE: Final = 0x8
 _MOST_A_READ: Final = 512  # frames; beyond that it is not worth the time, and the tunnel can only be cut

@@ -104,10 +104,16 @@ class Plane:
             self.stats.loop_was_late(now - before - TICK)
             for connection in self.connections:
                 self._tick(connection, now)
-            self.gate.tick()
-            self.app.sweep(now)
-            self.control.sweep(now)
-            self.collector.sweep(now)
+            for sweep in (self.gate.tick, self.app.sweep, self.control.sweep, self.collector.sweep):
+                self._swept(sweep, now)
+            if self.gate.is_blind:
+                await self.live.recheck_all()
+
+    def _swept(self, sweep: Callable[[float], None], now: float) -> None:
+        try:
+            sweep(now)
+        except Exception:  # a fault of ours: as in `_tick`
+            _logger.exception("sweep_failed")
 
     def _buffered(self) -> int:
         return sum(connection.buffered for connection in self.connections) + self.app.buffered + self.collector.held

@@ -30,7 +30,8 @@ AUDIT_PAUSE_S = 0.02  # between two pages: nothing waits for it
 AUDIT_MARGIN_S = 60.0  # what expires so soon, another replica may have pruned by a clock that is ahead of ours
 HEAL_SPREAD_S = 0.5  # replicas begin to heal at different times, and see what the others have published already
 
-DIED = "feed_died"
+FAULT = "feed_fault"
+FAULT_S = 5.0  # after a defect of ours, before the same is tried again
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ class Feed:
         self._boot = boot
         self._wall = wall
         self._known: Replica | None = None  # what the store is known to hold, while healing
+        self._said = State.BLIND  # the state that was logged last
         self._tasks: set[asyncio.Task[None]] = set()
         self._healing: asyncio.Task[None] | None = None
         self.loaded = asyncio.Event()  # readiness: one full load, then no dependence on the store
@@ -68,8 +70,8 @@ class Feed:
 
     def start(self) -> None:
         """Begin to load and follow. A store that is down is waited for."""
-        for work in (self._run(), self._sweep(), self._prune(), self._audit()):
-            self._spawn(work)
+        for work in (self._run, self._sweep, self._prune, self._audit):
+            self._spawn(self._lasting(work))
 
     async def aclose(self) -> None:
         """Stop. The replica stays as it is and grows stale."""
@@ -96,6 +98,9 @@ class Feed:
             except StoreError as error:
                 self._failed(error)
                 await backoff.wait()
+            except Exception:
+                self._failed(StoreError(FAULT, "a defect of ours, see the log"))
+                raise
 
     async def _load(self) -> None:
         sent = self._boot()
@@ -142,7 +147,7 @@ class Feed:
     def _heard(self, sent: float) -> None:
         self._freshness.proved(sent)
         metrics.store_up.set(1)
-        if self.last_error not in {None, DIED}:
+        if self.last_error is not None:
             event(logger, logging.INFO, "store_recovered", after=self.last_error)
             self.last_error = None
 
@@ -206,19 +211,20 @@ class Feed:
     # Expire
 
     async def _sweep(self) -> None:
-        before = self.state
         while True:
             self._replica.sweep(self._wall())
             metrics.revocations_active.set(len(self._replica))
             metrics.replica_age.set(self._freshness.age(self._boot()))
-            now = self.state
-            for state in State:
-                metrics.replica_state.labels(state.value).set(state is now)
-            if now is not before:
-                level = logging.INFO if now is State.FRESH else logging.WARNING
-                event(logger, level, "freshness_changed", state=now.value, before=before.value)
-                before = now
+            self._say_state(self.state)
             await asyncio.sleep(SWEEP_S)
+
+    def _say_state(self, now: State) -> None:
+        for state in State:
+            metrics.replica_state.labels(state.value).set(state is now)
+        before, self._said = self._said, now
+        if now is not before:
+            level = logging.INFO if now is State.FRESH else logging.WARNING
+            event(logger, level, "freshness_changed", state=now.value, before=before.value)
 
     async def _prune(self) -> None:
         while True:
@@ -230,6 +236,24 @@ class Feed:
 
     # Tasks
 
+    async def _lasting(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
+        """A defect of ours, or an answer that no server gives: say so, and begin again (decision 024).
+
+        Without what it does there are no proofs of freshness: safe, and loud.
+        """
+        while True:
+            try:
+                await work()
+            except Exception as error:  # noqa: BLE001 - see above
+                self._faulty(error)
+                await asyncio.sleep(FAULT_S)
+            else:
+                return
+
+    def _faulty(self, error: BaseException) -> None:
+        metrics.store_errors.labels(reason=FAULT).inc()
+        logger.critical("feed_fault", exc_info=error)
+
     def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
@@ -239,6 +263,5 @@ class Feed:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            # A defect of ours, and shown until the end. Without `_run` there are no more proofs: safe, and loud.
-            self.last_error = DIED
-            logger.critical("feed_died", exc_info=error)
+            self._known = None  # while healing: the next look at the whole log does it
+            self._faulty(error)

@@ -58,6 +58,12 @@ class Store(Protocol):
     async def kept_secret(self) -> bytes | None:
         """The digest secret that the store keeps, where it ever made one."""
 
+    async def superseded(self, now: int) -> int | None:
+        """Since when the secret that the store keeps is not the deployment's own any more, in seconds of wall time.
+
+        Noted as `now` by the first process that asks, and forgotten when one uses it again. None: it keeps none.
+        """
+
     def use_key(self, key_id: int, *others: int) -> None:
         """Name the key of the digests (`Digester.key_id`), and the others that are accepted.
 
@@ -69,6 +75,12 @@ class Store(Protocol):
         """Add to the log, all or nothing; returns when they are durable at the configured level.
 
         The mark is for `confirmed`; None where nobody else has to confirm.
+        """
+
+    async def durable(self) -> bool:
+        """Whether what appends refused as NOT_DURABLE is by now as durable as configured, and needs no more care.
+
+        False: it may be lost, append it again. StoreError: not yet, or it cannot be said.
         """
 
     async def restore(self, revocations: Sequence[Revocation]) -> None:

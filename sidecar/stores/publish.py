@@ -7,8 +7,9 @@ nobody, and ends with the process.
 """
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from itertools import islice
 
 from sidecar import clock, metrics
@@ -19,7 +20,7 @@ from sidecar.stores.backoff import Backoff
 from sidecar.stores.interface import NOT_DURABLE, PAGE, Mark, Store, StoreError
 
 OUTBOX_LIMIT = 100_000  # about 30 MB; a minute of logouts at the rate that one process can verify
-REWRITE_S = 3.0  # between two writes of what is in the log already and not durable: each makes the log longer
+PAUSE_S = 3.0  # between two questions whether what is in the log is durable by now; and after a defect
 RETRY_S = 2.0  # one attempt to write what waits; a store that hangs fails earlier by itself
 
 logger = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ class Publisher:
         self._wall = wall
         self._boot = boot
         self._waiting = asyncio.Event()
+        self._arrived = asyncio.Event()  # something has come since `_retry` has looked
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -89,18 +91,16 @@ class Publisher:
         try:
             with metrics.store_seconds.labels(operation="append").time():
                 return await self._append(revocations, self._budget_s)
-        except BaseException:
+        except BaseException as error:
             # Whatever it was, a peer that hung up or a defect of ours: it logged somebody out all the same.
             self._keep(revocations)
+            if _is_in_log(error):
+                self._outbox.written(revocations)
             raise
 
     async def _append(self, revocations: Sequence[Revocation], budget_s: float) -> Mark | None:
-        try:
-            async with asyncio.timeout(budget_s):
-                return await self._store.append(revocations)
-        except TimeoutError:
-            # It may have been written or not. Writing it again is harmless: the log merges.
-            raise StoreError("store_timeout", "the store did not answer in time") from None
+        async with _bounded(budget_s):
+            return await self._store.append(revocations)
 
     def _keep(self, revocations: Iterable[Revocation]) -> None:
         now = self._boot()
@@ -110,46 +110,80 @@ class Publisher:
             metrics.store_errors.labels(reason="outbox_full").inc(kept.count(False))
         self._measure()
         self._waiting.set()
+        self._arrived.set()
 
     async def _retry(self) -> None:
         backoff = Backoff()
         while True:
             await self._waiting.wait()
-            oldest = self._outbox.first(PAGE)
             try:
-                await self._write_live(oldest)
+                if self._outbox.is_all_written:
+                    await self._ask_again()
+                else:
+                    await self._write(self._outbox.first(PAGE))
             except StoreError as error:
                 metrics.store_errors.labels(reason=error.reason).inc()
                 self._measure()
-                if error.reason in NOT_DURABLE:
-                    await self._rest(oldest)
                 await backoff.wait()
             except Exception:  # a defect of ours; what waits here has nobody else, so this must not end
                 logger.exception("outbox_fault")
-                await asyncio.sleep(REWRITE_S)
+                await asyncio.sleep(PAUSE_S)
             else:
                 backoff.reset()
-                self._outbox.done(oldest)
                 self._measure()
 
-    async def _rest(self, written: Sequence[Revocation]) -> None:
-        """These are in the log; first come those that are not, for the other replicas have not heard of them."""
-        self._outbox.written(written)
-        if self._outbox.is_all_written:
-            await asyncio.sleep(REWRITE_S)
-
-    async def _write_live(self, revocations: Sequence[Revocation]) -> None:
+    async def _write(self, oldest: Sequence[Revocation]) -> None:
         now = self._wall()
-        live = [revocation for revocation in revocations if revocation.expires > now]
+        live = [revocation for revocation in oldest if revocation.expires > now]
+        try:
+            if live:
+                await self._append(live, RETRY_S)
+        except StoreError as error:
+            if _is_in_log(error):
+                self._outbox.written(live)
+            raise
+        self._outbox.done(oldest)
         if live:
-            await self._append(live, RETRY_S)
             event(logger, logging.INFO, "outbox_published", published=len(live))
+
+    async def _ask_again(self) -> None:
+        """Everything is in the log. Nothing is written twice for not being durable: the log would grow with it."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PAUSE_S):
+                while self._outbox.is_all_written:
+                    self._arrived.clear()
+                    await self._arrived.wait()
+        self._outbox.expire(self._wall())
+        if not self._outbox or not self._outbox.is_all_written:
+            return
+        asked = self._outbox.first(len(self._outbox))  # what comes meanwhile is not meant by the answer
+        async with _bounded(RETRY_S):
+            is_durable = await self._store.durable()
+        if is_durable:
+            self._outbox.done(asked)
+            event(logger, logging.INFO, "outbox_published", published=len(asked))
+        else:
+            self._outbox.unwritten()
 
     def _measure(self) -> None:
         metrics.outbox_length.set(len(self._outbox))
         metrics.outbox_age.set(self._outbox.age(self._boot()))
         if not self._outbox:
             self._waiting.clear()
+
+
+def _is_in_log(error: BaseException) -> bool:
+    return isinstance(error, StoreError) and error.reason in NOT_DURABLE
+
+
+@contextlib.asynccontextmanager
+async def _bounded(seconds: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        # It may have been written or not. Writing it again is harmless: the log merges.
+        raise StoreError("store_timeout", "the store did not answer in time") from None
 
 
 class Outbox:
@@ -193,6 +227,16 @@ class Outbox:
                 if waiting.get(revocation.digest) == revocation:
                     self._written[revocation.digest] = waiting.pop(revocation.digest)
                     break
+
+    def unwritten(self) -> None:
+        """The log has lost what was in it, or may have."""
+        self._waiting = self._written | self._waiting
+        self._written = {}
+
+    def expire(self, now: float) -> None:
+        """Forget what is over."""
+        everything = (*self._waiting.values(), *self._written.values())
+        self.done([revocation for revocation in everything if revocation.expires <= now])
 
     def done(self, revocations: Iterable[Revocation]) -> None:
         """Forget these, but for those that more was merged into since they were taken."""

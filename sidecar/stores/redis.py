@@ -2,11 +2,11 @@
 
     {lg:rv}:log       stream without TTL, one field `e` = one packed revocation. No TTL, or it would be the first victim
                       of a volatile-* eviction policy.
-    {lg:rv}:meta      hash: schema, epoch (random, set once: a changed one means that everything was lost), secret
+    {lg:rv}:meta      hash: schema, epoch (random, set once: a changed one means that all was lost), secret, and since
+                      when that is `superseded`; `asked` means nothing (`redis_append.py`)
     {lg:rv}:replicas  hash: process -> its heartbeat, and how far it has come (`redis_presence.py`)
     lg:b:<digest>     one binding
-    lg:v:<digest>     one sealed value, only where a feature keeps one
-    lg:c:<digest>     one claim, only where something is to be done once
+    lg:v:<digest>     one sealed value, where a feature keeps one; lg:c:<digest>: one claim
 
 `lg` is the namespace; the braces keep the first three in one cluster slot. No Lua, no CONFIG, no keyspace events. The
 commands are those of the ACL in docs/operations.md; a test runs everything with exactly these rights.
@@ -26,12 +26,12 @@ from typing import Any
 
 from sidecar import clock
 from sidecar.core.identity import BoundSession
-from sidecar.core.revocation import Revocation
+from sidecar.core.revocation import LONGEST_S, Revocation
 from sidecar.log import event
 from sidecar.stores.group_commit import GroupCommit
 from sidecar.stores.interface import PAGE, WAIT_S, Batch, Mark, StoreError, StoreUnusable
 from sidecar.stores.packing import Entries, pack_binding, unpack_binding
-from sidecar.stores.redis_append import Durability, append, append_marked, log_name
+from sidecar.stores.redis_append import Appender, Durability, log_name
 from sidecar.stores.redis_client import raise_first
 from sidecar.stores.redis_presence import Presence
 from sidecar.stores.redis_roll import entry_of
@@ -97,13 +97,11 @@ class RedisStore:
         self._where = place
         self._log = log_key(namespace)
         self._meta = f"{{{namespace}:rv}}:meta"
-        self._binding_prefix = f"{namespace}:b:".encode()
-        self._sealed_prefix = f"{namespace}:v:".encode()
-        self._claim_prefix = f"{namespace}:c:".encode()
+        self._binding_prefix, self._sealed_prefix, self._claim_prefix = (f"{namespace}:{k}:".encode() for k in "bvc")
         self._boot = boot
         self._early = early
         self._durability = durability
-        self._confirms = confirms
+        self._appender = Appender(clients.writer, durability, place=place, meta=self._meta, gives_marks=confirms)
         self._presence = Presence(
             writer=clients.writer,
             key=f"{{{namespace}:rv}}:replicas",
@@ -138,6 +136,7 @@ class RedisStore:
         return None if found is None else bytes(found)
 
     async def secret(self) -> bytes:
+        await self._writer.ask("HDEL", self._meta, "superseded")
         found = await self.kept_secret()
         if found is None:
             await self._writer.ask("HSETNX", self._meta, "secret", secrets.token_bytes(32))
@@ -146,6 +145,11 @@ class RedisStore:
             raise StoreError("store_secret_lost", f"{self._where}: lost what was just written")
         self._secret = found
         return found
+
+    async def superseded(self, now: int) -> int | None:
+        await self._writer.ask("HSETNX", self._meta, "superseded", now)
+        secret, since = await self._writer.ask("HMGET", self._meta, "secret", "superseded")
+        return None if secret is None or since is None else int(since)
 
     def use_key(self, key_id: int, *others: int) -> None:
         self._entries.use_key(key_id, *others)
@@ -157,8 +161,11 @@ class RedisStore:
             return None
         return await self._commits.add([self._entries.pack(each) for each in revocations])
 
+    async def durable(self) -> bool:
+        return await self._appender.durable()
+
     async def restore(self, revocations: Sequence[Revocation]) -> None:
-        await append(self._writer, self._adds(map(self._entries.pack, revocations)), MEMORY, self._where)
+        await self._appender.write(self._adds(map(self._entries.pack, revocations)))
 
     async def snapshot(self) -> AsyncIterator[Sequence[Revocation]]:
         self._position = None
@@ -218,13 +225,14 @@ class RedisStore:
 
         The log loses its oldest end up to the first live entry. Each entry knows its own expiry, so that a changed
         `session.max_age`, or several in one log, need no agreement. Expired is what the server's clock and ours agree
-        on: neither a wrong clock of one process nor a step of the server's must trim for all.
+        on: neither a wrong clock of one process nor a step of the server's must trim for all. What cannot be read may
+        be a newer release's and live: its age alone can tell that nobody needs it any more.
         """
         seconds, _ = await self._writer.ask("TIME")
         if (first_live := await self._first_live(min(seconds, self._early()))) is not None:
             await self._writer.ask("XTRIM", self._log, "MINID", "~", first_live)
 
-    # Bindings
+    # Bindings, sealed values, claims
 
     async def get_binding(self, credential: bytes) -> BoundSession | None:
         value = await self._bindings.ask("GET", self._binding_prefix + credential)
@@ -239,14 +247,12 @@ class RedisStore:
     async def delete_binding(self, credential: bytes) -> None:
         await self._bindings.ask("DEL", self._binding_prefix + credential)
 
-    # Sealed values and claims
-
     async def put_sealed(self, name: bytes, value: bytes, ttl: int) -> None:
         await self._bindings.ask("SET", self._sealed_prefix + name, value, "EX", max(ttl, 1))
 
     async def get_sealed(self, name: bytes) -> bytes | None:
-        value = await self._bindings.ask("GET", self._sealed_prefix + name)
-        return None if value is None else bytes(value)
+        value: bytes | None = await self._bindings.ask("GET", self._sealed_prefix + name)
+        return value
 
     async def delete_sealed(self, name: bytes) -> None:
         await self._bindings.ask("DEL", self._sealed_prefix + name)
@@ -257,11 +263,7 @@ class RedisStore:
     # Parts of the above
 
     async def _commit(self, entries: Sequence[bytes]) -> Mark | None:
-        adds = self._adds(entries)
-        if self._confirms:
-            return await append_marked(self._writer, adds, self._durability, self._where, meta=self._meta)
-        await append(self._writer, adds, self._durability, self._where)
-        return None
+        return await self._appender.append(self._adds(entries))
 
     def _adds(self, entries: Iterable[bytes]) -> list[tuple[Any, ...]]:
         return [("XADD", self._log, "*", "e", entry) for entry in entries]
@@ -279,7 +281,7 @@ class RedisStore:
             if present is None:
                 await self._writer.ask("HSETNX", self._meta, name, value)
         schema, _, *secret = await self._writer.ask("HMGET", self._meta, *wanted)
-        if schema is None or int(schema) > SCHEMA_VERSION:
+        if schema is None or not schema.isdigit() or int(schema) > SCHEMA_VERSION:
             raise StoreUnusable("store_schema_newer", f"{self._where}: written by a newer release")
         if secret and secret[0] != self._secret:
             # A process that started after a loss of all data made another one before we could put ours back.
@@ -355,15 +357,20 @@ class RedisStore:
         last = None
         for _ in range(PRUNE_PAGES):
             page = await self._writer.ask("XRANGE", self._log, first, "+", "COUNT", PAGE)
-            for entry_id, fields in page:
-                last = entry_id
-                if any(each.expires > now for each in self._unpack([(entry_id, fields)])):
-                    return entry_id if expired else None
+            for entry in page:
+                last = entry[0]
+                if self._is_live(entry, now):
+                    return last if expired else None
                 expired = True
             if len(page) < PAGE:
                 break
             first = b"(" + page[-1][0]
         return last
+
+    def _is_live(self, entry: Any, now: float) -> bool:
+        found = self._unpack([entry])
+        written_ms, _ = entry_of(entry[0])
+        return found[0].expires > now if found else written_ms / 1000 + LONGEST_S > now
 
     def _unpack(self, page: Sequence[Any]) -> list[Revocation]:
         return self._entries.unpack(fields.get(b"e", b"") for _, fields in page)

@@ -15,6 +15,7 @@ import secrets
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from sidecar import clock
@@ -80,6 +81,7 @@ class SqliteStore:
         self._early = early
         self._late = late
         self._thread: ThreadPoolExecutor | None = None
+        self._busy_since: float | None = None  # boot time; since when the thread has been in one call
         self._database: _Database | None = None
         self._commits = GroupCommit(self._commit)
         self._entries = Entries()
@@ -105,9 +107,10 @@ class SqliteStore:
     async def aclose(self) -> None:
         database, self._database = self._database, None
         if database is not None:
-            await self._in_thread(database.close)
+            with contextlib.suppress(StoreError):  # a disk that hangs; what was acknowledged is on it
+                await self._in_thread(database.close)
         if self._thread is not None:
-            self._thread.shutdown(wait=False)
+            self._thread.shutdown(wait=False, cancel_futures=True)
             self._thread = None
 
     async def kept_secret(self) -> bytes | None:
@@ -120,6 +123,9 @@ class SqliteStore:
         self._secret = self._secret or found
         return self._secret
 
+    async def superseded(self, now: int) -> int | None:
+        return await self._in_thread(self._opened.superseded, now)
+
     def use_key(self, key_id: int, *others: int) -> None:
         self._entries.use_key(key_id, *others)
 
@@ -128,8 +134,11 @@ class SqliteStore:
         await self._commits.add([(insert, (self._entries.pack(each), each.expires)) for each in revocations])
         self._news.set()
 
+    async def durable(self) -> bool:
+        return True  # a commit is on the disk in any case
+
     async def restore(self, revocations: Sequence[Revocation]) -> None:
-        await self.append(revocations)  # a commit is on the disk in any case
+        await self.append(revocations)
 
     async def snapshot(self) -> AsyncIterator[Sequence[Revocation]]:
         self._cursor = 0
@@ -212,11 +221,25 @@ class SqliteStore:
     async def _in_thread(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         if self._thread is None:
             raise StoreError("store_closed", "the store is not open")
+        since = self._busy_since
+        if since is not None and clock.boot() - since > TIMEOUT_S:
+            raise self._silent()  # at once: what would wait behind it, for as long as that takes, has no bound
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                return await asyncio.wrap_future(self._thread.submit(call, *args, **kwargs))
+                return await asyncio.wrap_future(self._thread.submit(self._run, partial(call, *args, **kwargs)))
         except TimeoutError:
-            raise StoreError("store_timeout", f"{self._path}: the disk does not answer") from None
+            raise self._silent() from None
+
+    def _run(self, call: Callable[[], T]) -> T:
+        """In the thread."""
+        self._busy_since = clock.boot()
+        try:
+            return call()
+        finally:
+            self._busy_since = None
+
+    def _silent(self) -> StoreError:
+        return StoreError("store_timeout", f"{self._path}: the disk does not answer")
 
 
 class _Database:
@@ -282,8 +305,17 @@ class _Database:
 
     def secret(self, wanted: bytes) -> bytes:
         with self._errors(), self._transaction() as connection:
+            connection.execute("DELETE FROM meta WHERE name = 'superseded'")
             connection.execute("INSERT OR IGNORE INTO meta VALUES ('secret', ?)", (wanted,))
             return bytes(connection.execute("SELECT value FROM meta WHERE name = 'secret'").fetchone()[0])
+
+    def superseded(self, now: int) -> int | None:
+        with self._errors(), self._transaction() as connection:
+            select = "SELECT name, value FROM meta"
+            if "secret" not in dict(connection.execute(select)):
+                return None
+            connection.execute("INSERT OR IGNORE INTO meta VALUES ('superseded', ?)", (b"%d" % now,))
+            return int(dict(connection.execute(select))["superseded"])
 
     def prune(self, now: float) -> int:
         """Drop at most a page of each kind, and say how many that were.

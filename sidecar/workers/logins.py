@@ -95,7 +95,8 @@ class WorkerLogins(Logins):
     async def _end(self, code: str) -> None:
         for _ in range(END_ATTEMPTS):  # a turn that is not given back is kept until the line ends
             with contextlib.suppress(LineLost):
-                await self._line.call(Call.END, pack_code(code))
+                with contextlib.suppress(Refused):  # a defect at the other end, which has logged it
+                    await self._line.call(Call.END, pack_code(code))
                 return
 
 

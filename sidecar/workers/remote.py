@@ -61,11 +61,17 @@ class RemoteStore:
     async def kept_secret(self) -> bytes | None:
         return await self._ask(Call.KEPT_SECRET) or None
 
+    async def superseded(self, now: int) -> int | None:  # noqa: ARG002 - the protocol's
+        return None  # the control process says it
+
     def use_key(self, key_id: int, *_others: int) -> None:
         self._key_id = key_id  # both processes have read the same configuration: one key stands for all of them
 
     async def append(self, revocations: Sequence[Revocation]) -> None:
         await self._ask(Call.APPEND, pack_revocations(revocations))
+
+    async def durable(self) -> bool:
+        return True  # it is in the log, and in the control process's outbox until it is durable
 
     async def restore(self, revocations: Sequence[Revocation]) -> None:
         await self.append(revocations)

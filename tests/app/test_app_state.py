@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 
 from sidecar import clock
+from sidecar.app import state as state_module
 from sidecar.app.state import State
 from sidecar.config.load import load
 from sidecar.config.model import Config
-from sidecar.core.identity import Digester
+from sidecar.core.freshness import Freshness
+from sidecar.core.identity import Digester, Kind
 from sidecar.core.logout_token import LogoutToken
-from sidecar.core.revocation import Revocation
+from sidecar.core.revocation import SLACK_S, Revocation
 from sidecar.stores.interface import StoreError
 from sidecar.stores.sqlite import SqliteStore
 
@@ -77,6 +79,22 @@ async def test_a_store_that_was_never_reached_is_shown_as_a_problem(config: Conf
         await state.aclose()
 
 
+@pytest.mark.parametrize(
+    ("limits", "age_s", "said"),
+    [((5, 5), 0, None), ((1, 60), 2, "stale, 2"), ((1, 2), 3, "blind, 3"), ((1, 2), None, "blind, never loaded")],
+)
+async def test_how_old_the_replica_is_is_shown_to_the_operator(
+    config: Config, limits: tuple[float, float], age_s: float | None, said: str | None
+):
+    state = State(config, SqliteStore(None), freshness=Freshness(*limits))
+    if age_s is not None:
+        state.freshness.proved(clock.boot() - age_s)
+
+    shown = state.staleness()
+    assert (shown or "").startswith(said or "")
+    assert (shown is None) == (said is None)
+
+
 async def test_logouts_from_before_the_key_are_all_enforced_before_the_store_is_waited_for(config: Config):
     store = Troubled()
     state = State(config, store)
@@ -104,6 +122,33 @@ async def test_a_start_that_dies_is_told_to_the_operator(config: Config, caplog:
     assert caplog.records[0].getMessage() == "state_died"
     assert state.problem() == "state_died"
     await state.aclose()
+
+
+async def test_a_defect_behind_one_revocation_keeps_no_other_from_the_replica(
+    config: Config, caplog: pytest.LogCaptureFixture
+):
+    store = SqliteStore(None)
+    state = State(config, store)
+    seen: list[Revocation] = []
+
+    def defective(revocation: Revocation) -> None:
+        seen.append(revocation)
+        raise ZeroDivisionError
+
+    state.start(defective, lambda: None)
+    try:
+        await until(state.feed.loaded.is_set)
+        own, fed = (Revocation(Kind.SID, bytes((number,)) * 16, 1, 2**31) for number in (1, 2))
+        await state.publisher.publish([own])
+        await store.append([fed])
+        await until(lambda: state.replica.cutoff(fed.digest) is not None)
+        assert state.replica.cutoff(own.digest) is not None
+        assert state.publisher.waiting == 0
+        assert state.problem() is None
+        assert len(seen) == 2
+        assert caplog.text.count("revocation_fault") == 2
+    finally:
+        await state.aclose()
 
 
 async def test_a_file_that_was_locked_at_the_start_is_opened_when_it_is_free(config: Config, tmp_path: Path):
@@ -142,6 +187,40 @@ async def test_a_key_that_the_store_made_before_one_was_set_goes_on_counting(
         await until(state.feed.loaded.is_set)
         assert [each.key_id for each in state.digester.others] == ([old.key_id] if old else [])
         assert len(keys) == len(state.digester.others)  # what was digested before has to be digested again
+    finally:
+        await state.aclose()
+
+
+@pytest.mark.parametrize("has_expired", [True, False])
+async def test_when_no_session_is_left_that_needs_it_the_old_key_is_said_to_be_removable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, has_expired: bool
+):
+    monkeypatch.setattr(state_module, "REMOVABLE_S", 0.01)
+    url = f"sqlite:///{tmp_path}/state.db"
+    (tmp_path / "secret").write_bytes(b"the secret that was set later")
+    path = tmp_path / "config.yaml"
+    path.write_text(TEXT.replace('url: "sqlite://"', f'url: "{url}", secret: {{file: {tmp_path}/secret}}'))
+    config = load(str(path))
+    store = SqliteStore(str(tmp_path / "state.db"))
+    await store.open()
+    await store.secret()
+    since = int(clock.wall() - config.session.max_age - SLACK_S) + (0 if has_expired else 60)
+    await store.superseded(since)
+    asked: list[int] = []
+    superseded = store.superseded
+
+    async def counted(now: int) -> int | None:
+        asked.append(now)
+        return await superseded(now)
+
+    store.superseded = counted  # type: ignore[method-assign]
+    state = State(config, store)
+    state.start(lambda _revocation: None, lambda: None)
+    try:
+        await until(lambda: "store_key_removable" in caplog.text if has_expired else len(asked) > 2)
+        said = [record for record in caplog.records if record.getMessage() == "store_key_removable"]
+        assert len(said) == has_expired
+        assert len(state.digester.others) == 1  # dropped by nobody but the operator
     finally:
         await state.aclose()
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from redis_places import ADMIN, PASSWORD, USER, Places, flush, password
+from redis_places import ADMIN, PASSWORD, USER, Places, flush, password, taken
 
+from sidecar.stores import redis_topology
 from sidecar.stores.interface import Store
 from sidecar.stores.open import open_store
 
@@ -50,7 +51,7 @@ class Place:
 
     async def store(self) -> Store:
         store = self.new()
-        await store.open()
+        await taken(store.open)
         return store
 
 
@@ -140,9 +141,16 @@ def place_of(places_of: Callable[[str], Places], request: pytest.FixtureRequest)
     return of
 
 
+@pytest.fixture
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Longer time-outs: on a busy machine the real ones may strike, and what they do is tested where they matter."""
+    for role in (redis_topology.READER, redis_topology.WRITER, redis_topology.BINDINGS, redis_topology.FINDER):
+        monkeypatch.setitem(role, "timeout_s", 8 * role["timeout_s"])
+
+
 @pytest.fixture(params=KINDS)
 async def place(
-    request: pytest.FixtureRequest, tmp_path: Path, place_of: Callable[[str], Place]
+    request: pytest.FixtureRequest, tmp_path: Path, place_of: Callable[[str], Place], patience: None
 ) -> AsyncIterator[Place]:
     urls = {"sqlite-file": f"sqlite:///{tmp_path}/state.db", "sqlite-memory": "sqlite://"}
     if request.param in urls:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from redis_places import ADMIN, PASSWORD, USER, Authority, password, rights
+from redis_places import ADMIN, PASSWORD, USER, Authority, password, rights, taken
 
 from sidecar import clock
 from sidecar.core.identity import BoundSession, Kind
@@ -117,7 +117,7 @@ async def test_certificates_that_are_replaced_are_used_by_the_next_connection(pl
     server = places.guarded(**old.server_settings(port))
     options = {"username": USER, "password": password, "ca_file": old.ca_file, **shown_by(old)}
     store = new_store(f"rediss://127.0.0.1:{port}", **options)
-    await store.open()
+    await taken(store.open)
 
     for setting, value in new.server_settings(port).items():
         if setting.endswith("-file"):
@@ -145,7 +145,7 @@ async def test_a_password_that_rotates_needs_no_restart(places, new_store, tmp_p
     file = tmp_path / "password"
     file.write_text(PASSWORD)
     store = new_store(server.url, username=USER, password=file.read_bytes)
-    await store.open()
+    await taken(store.open)
     await store.put_binding(b"c" * 16, SESSION, 60)
 
     server.command("ACL", "SETUSER", USER, "resetpass", ">the-next")
@@ -187,7 +187,7 @@ async def test_every_right_of_the_documented_acl_is_needed_and_used(places, new_
     server = places.guarded()
     store = new_store(server.url, username=USER, password=password)
     server.command("CONFIG", "RESETSTAT")
-    await store.open()
+    await taken(store.open)
     await store.secret()
     await store.append([Revocation(Kind.SID, bytes([n]) * 16, 1, 1 if n else 2**31) for n in (1, 0)])
     server.command("HSET", "{lg:rv}:replicas", "long dead", "0 1 0 0-0 -")
@@ -211,7 +211,7 @@ async def test_no_secret_shows_in_a_repr_an_error_or_a_log(place_of, new_store, 
     place = place_of(kind)
     caplog.set_level("DEBUG")
     store = new_store(place.url, **place.options)
-    await store.open()
+    await taken(store.open)
     secret = await store.secret()
     await store.put_binding(b"c" * 16, SESSION, 60)
 
@@ -243,8 +243,8 @@ async def test_a_server_that_keeps_nothing_on_disk_is_warned_of(places, new_stor
         server.command("BGSAVE")
         await _until(lambda: server.command("INFO", "persistence")["rdb_last_bgsave_time_sec"] >= 0)
     store = new_store(server.url, username=USER, password=password)
-    await store.open()
-    await store.open()
+    await taken(store.open)
+    await taken(store.open)
 
     assert [record.getMessage() for record in caplog.records] == ["store_may_forget"] * warned
 
@@ -332,7 +332,7 @@ async def test_every_call_fails_within_its_bound_and_the_reader_notices_within_o
     tunnel, new_store, fault
 ):
     store = new_store(tunnel.url, username=USER, password=password)
-    await store.open()
+    await taken(store.open)
     async for _ in store.snapshot():
         pass
     await store.follow()
@@ -358,7 +358,7 @@ async def test_every_call_fails_within_its_bound_and_the_reader_notices_within_o
 
 async def test_an_append_whose_answer_was_lost_is_not_sent_again_by_itself(tunnel, new_store):
     store = new_store(tunnel.url, username=USER, password=password)
-    await store.open()
+    await taken(store.open)
     await store.append([Revocation(Kind.SID, b"1" * 16, 1, 2**31)])
     tunnel.swallow_answers()
     appending = asyncio.create_task(store.append([Revocation(Kind.SID, b"2" * 16, 1, 2**31)]))

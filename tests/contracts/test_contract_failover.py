@@ -3,10 +3,11 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 
 import pytest
-from redis_places import ADMIN, USER, flush, password, wait_until
+from redis_places import ADMIN, USER, flush, password, taken, wait_until
 
 from sidecar import clock
 from sidecar.core.freshness import Freshness, State
@@ -87,16 +88,17 @@ async def start_node() -> AsyncIterator[Callable[..., Any]]:
 async def numbers_in(url: str, **options: Any) -> set[int]:
     """What a process that is born now would know."""
     store = open_store(url, username=USER, password=password, **options)
-    await store.open()
-    found = {int.from_bytes(each.digest) async for page in store.snapshot() for each in page}
-    await store.aclose()
-    return found
+    try:
+        await store.open()
+        return {int.from_bytes(each.digest) async for page in store.snapshot() for each in page}
+    finally:
+        await store.aclose()
 
 
 async def known_to_the_newborn(expected: set[int], url: str, **options: Any) -> None:
     """Within the 3 s that healing may take, and the time to start."""
     async with asyncio.timeout(5):
-        while not expected <= await numbers_in(url, **options):
+        while not expected <= await taken(partial(numbers_in, url, **options)):
             await asyncio.sleep(0.05)
 
 
@@ -125,7 +127,7 @@ async def test_when_the_master_is_killed_the_next_one_is_followed_and_what_it_lo
     url, master, replica = watched
     ours, theirs = await start_node(url, **SENTINEL_USER), await start_node(url, **SENTINEL_USER)
     await ours.publisher.publish([revocation(1)])
-    await ours.store.put_binding(b"c" * 16, SESSION, 600)
+    await taken(partial(ours.store.put_binding, b"c" * 16, SESSION, 600))
     await theirs.until(lambda: theirs.knows(1))
     # Cut replication, so that the next entry is lost in the failover although it was acknowledged.
     await asyncio.to_thread(_lose_on_failover, master, replica)
@@ -169,7 +171,7 @@ async def test_a_demoted_master_is_left_at_once_although_nobody_closes_its_conne
     await node.publishes(1, within=5)
     assert second.command("XLEN", "{lg:rv}:log") >= 1  # more when the outbox was as quick
     await node.until(lambda: node.feed.last_error is None and node.feed.state is State.FRESH, within=5)
-    await node.store.put_binding(b"c" * 16, SESSION, 600)
+    await taken(partial(node.store.put_binding, b"c" * 16, SESSION, 600))
     assert second.command("EXISTS", b"lg:b:" + b"c" * 16) == 1
 
 
@@ -254,10 +256,10 @@ async def test_the_slot_of_the_log_may_move_to_another_master(cluster, cluster_u
 
 async def test_bindings_are_read_and_written_while_their_slots_move(cluster, cluster_url):
     store = open_store(cluster_url, username=USER, password=password)
-    await store.open()
+    await taken(store.open)
     credentials = [number.to_bytes(16) for number in range(40)]
     for credential in credentials:
-        await store.put_binding(credential, SESSION, 600)
+        await taken(partial(store.put_binding, credential, SESSION, 600))
     slots = {cluster.masters()[0].command("CLUSTER KEYSLOT", b"lg:b:" + each): each for each in credentials}
     slot, moving = next((slot, each) for slot, each in slots.items() if cluster.owner_of(slot) is not None)
     source = cluster.owner_of(slot)
@@ -282,10 +284,10 @@ async def test_bindings_are_read_and_written_while_their_slots_move(cluster, clu
 
 async def test_a_master_that_hangs_holds_up_none_of_the_others(cluster, cluster_url):
     store = open_store(cluster_url, username=USER, password=password)
-    await store.open()
+    await taken(store.open)
     credentials = [number.to_bytes(16) for number in range(40)]
     for credential in credentials:
-        await store.put_binding(credential, SESSION, 600)
+        await taken(partial(store.put_binding, credential, SESSION, 600))
     hung = cluster.owner()
     slot_of = {each: hung.command("CLUSTER KEYSLOT", b"lg:b:" + each) for each in credentials}
     theirs = [each for each in credentials if cluster.owner_of(slot_of[each]) is not hung]
@@ -308,9 +310,9 @@ async def test_a_master_that_hangs_holds_up_none_of_the_others(cluster, cluster_
 
 async def test_bindings_spread_over_the_masters_and_the_log_stays_in_one(cluster, cluster_url):
     store = open_store(cluster_url, username=USER, password=password)
-    await store.open()
+    await taken(store.open)
     for number in range(60):
-        await store.put_binding(number.to_bytes(16), SESSION, 600)
+        await taken(partial(store.put_binding, number.to_bytes(16), SESSION, 600))
     await store.append([revocation(number) for number in range(60)])
     await store.aclose()
 

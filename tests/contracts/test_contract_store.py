@@ -356,6 +356,17 @@ async def test_the_secret_is_made_once_and_has_32_bytes(store):
     assert await store.secret() == secret
 
 
+async def test_when_a_secret_was_superseded_is_noted_once_and_forgotten_when_it_is_used_again(store):
+    assert await store.superseded(1000) is None  # it keeps none
+    await store.secret()
+
+    assert await store.superseded(2000) == 2000
+    assert await store.superseded(3000) == 2000
+
+    await store.secret()
+    assert await store.superseded(4000) == 4000
+
+
 async def test_two_processes_that_ask_at_once_get_the_same_secret(shared_place):
     stores = [await shared_place.store() for _ in range(4)]
 

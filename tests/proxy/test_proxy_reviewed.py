@@ -521,13 +521,13 @@ async def test_every_counter_counts_what_it_says(stage: Stage):
 @pytest.mark.parametrize("is_tunnel", [False, True])
 async def test_a_stream_that_a_logout_cuts_is_counted(stage: Stage, is_tunnel: bool):
     await stage.bind("alive")
-    before = numbers(metrics.streams_cut)["streams_cut_total"]
+    before = metrics.streams_cut.labels("revoked")._value.get()
     client, app = await stage.asks(revoked_cookie("GET / HTTP/1.1", *(HANDSHAKE if is_tunnel else ()), value="alive"))
     await app.send(SWITCHED if is_tunnel else message("HTTP/1.1 200 OK", "Content-Type: text/event-stream"))
     await client.head()
     await stage.logout()
     await client.gone()
-    assert numbers(metrics.streams_cut)["streams_cut_total"] == before + 1
+    assert metrics.streams_cut.labels("revoked")._value.get() == before + 1
 
 
 # -- settings ------------------------------------------------------------------------------------------------------

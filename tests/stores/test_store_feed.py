@@ -6,6 +6,7 @@ import pytest
 
 from sidecar import clock, metrics
 from sidecar.core.freshness import State
+from sidecar.stores import feed
 from sidecar.stores.interface import PAGE
 from sidecar.stores.packing import pack_revocation
 
@@ -290,11 +291,60 @@ async def test_a_second_process_on_the_same_file_is_heard_within_250_ms(tmp_path
     assert await until(lambda: other.knows(revocation())) < 0.25
 
 
-async def test_a_defect_in_the_feed_ends_the_proofs_and_is_loud(start_node, revocation, until, caplog):
-    node = await start_node("sqlite://", fresh=0.3, grace=0.5)
-    node.feed._on_revocation = lambda _: 1 / 0
-    await node.store.append([revocation()])
+# Defects of ours
 
+
+async def test_a_defect_in_the_feed_ends_the_proofs_is_loud_and_is_survived(
+    start_node, revocation, until, caplog, monkeypatch
+):
+    monkeypatch.setattr(feed, "FAULT_S", 1.0)  # longer than `grace`: the load that follows is a proof again
+    node = await start_node("sqlite://", fresh=0.3, grace=0.5)
+    follow, node.store.follow = node.store.follow, lambda: 1 / 0
     await until(lambda: node.feed.state is State.BLIND)
-    assert node.feed.last_error == "feed_died"
-    assert "feed_died" in caplog.text
+    assert node.feed.last_error == "feed_fault"
+    assert "feed_fault" in caplog.text
+
+    await node.store.append([revocation()])
+    node.store.follow = follow
+    await until(lambda: node.feed.state is State.FRESH and node.feed.last_error is None)
+    assert node.knows(revocation())
+
+
+@pytest.mark.parametrize("part", ["prune", "reread", "sweep"])
+async def test_a_defect_beside_the_feed_ends_neither_it_nor_the_work_itself(
+    redis_server, start_node, until, caplog, monkeypatch, part
+):
+    monkeypatch.setattr(feed, "FAULT_S", 0.05)
+    monkeypatch.setattr(feed, "PRUNE_S", 0.05)
+    node = await start_node(redis_server.url, running=False)
+    node.feed._audit_s = 0.05
+    owner = node.replica if part == "sweep" else node.store
+    calls = []
+
+    def defective(*_):
+        calls.append(part)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(type(owner), part, defective)
+    await node.start()
+    await until(lambda: len(calls) >= 3)
+
+    assert node.feed.last_error is None
+    assert node.feed.state is State.FRESH
+    assert "feed_fault" in caplog.text
+
+
+async def test_what_a_defect_kept_from_being_healed_is_healed_by_the_next_look_at_the_log(
+    redis_server, start_node, revocation, until, caplog, monkeypatch
+):
+    node = await start_node(redis_server.url, running=False)
+    node.feed._audit_s = 0.3
+    await node.start()
+    await node.loaded()
+    await node.publisher.publish([revocation()])
+    restore, node.store.restore = node.store.restore, lambda _: 1 / 0
+    redis_server.command("FLUSHALL")
+    await until(lambda: caplog.text.count("feed_fault") > 3)  # after the load, and at each look since then
+    node.store.restore = restore
+
+    await until(lambda: redis_server.command("XLEN", LOG) == 1)

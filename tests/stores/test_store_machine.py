@@ -144,8 +144,7 @@ class Process:
         """What the outbox does once."""
         waiting = self.publisher._outbox.first(PAGE)
         with contextlib.suppress(StoreError):
-            await self.publisher._write_live(waiting)
-            self.publisher._outbox.done(waiting)
+            await self.publisher._write(waiting)
 
     async def close(self) -> None:
         await self.feed.aclose()

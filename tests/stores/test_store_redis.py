@@ -46,8 +46,9 @@ async def test_the_epoch_is_made_once(redis_server, store):
     assert redis_server.command("HGETALL", "{lg:rv}:meta") == before
 
 
-async def test_a_newer_schema_is_refused(redis_server):
-    redis_server.command("HSET", "{lg:rv}:meta", "schema", "2")
+@pytest.mark.parametrize("schema", ["2", "a word"])
+async def test_a_newer_schema_is_refused(redis_server, schema):
+    redis_server.command("HSET", "{lg:rv}:meta", "schema", schema)
     store = open_store(redis_server.url)
     with pytest.raises(StoreUnusable) as caught:
         await store.open()

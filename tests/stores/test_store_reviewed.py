@@ -3,12 +3,17 @@
 import sqlite3
 
 import pytest
+from pydantic import AfterValidator
+from pydantic_core import PydanticCustomError
 
+from sidecar.config.session_settings import SessionSettings
 from sidecar.core.freshness import State
 from sidecar.core.identity import BoundSession
 from sidecar.core.replica import Replica
+from sidecar.core.revocation import LONGEST_S, SLACK_S
 from sidecar.stores import backoff, publish, sqlite
 from sidecar.stores.interface import Batch, StoreError
+from sidecar.stores.packing import pack_revocation
 from sidecar.stores.sqlite import SqliteStore
 
 LOG = "{lg:rv}:log"
@@ -93,6 +98,33 @@ async def test_only_what_has_expired_by_the_servers_clock_and_by_ours_is_trimmed
     await store.prune()
 
     assert (redis_server.command("XLEN", LOG) < 1000) == is_trimmed  # `~`: whole nodes of the stream
+
+
+NOW_MS = 1_800_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("age_s", "is_kept"), [(0, True), (12 * 3600, True), (LONGEST_S - 60, True), (LONGEST_S + 60, False)]
+)
+async def test_an_entry_that_cannot_be_read_may_be_a_newer_releases_and_is_kept_until_nobody_can_need_it(
+    redis_server, start_node, revocation, age_s, is_kept
+):
+    store = (await start_node(redis_server.url, running=False)).store
+    expired = pack_revocation(revocation(1, expires=NOW_MS // 1000 - 10 * LONGEST_S), 0)
+    redis_server.command("XADD", LOG, "1-1", "e", expired)
+    redis_server.command("XADD", LOG, f"{NOW_MS - age_s * 1000}-1", "e", b"\x02" + bytes(60))  # a later version
+    redis_server.command("XADD", LOG, f"{NOW_MS + 1}-1", "e", pack_revocation(revocation(2, expires=2**32 - 1), 0))
+
+    first_live = await store._first_live(NOW_MS / 1000)
+    assert first_live == b"%d-1" % (NOW_MS - age_s * 1000 if is_kept else NOW_MS + 1)
+
+
+def test_no_configuration_asks_for_a_longer_retention_than_the_longest():
+    bounds = SessionSettings.model_fields["max_age"].metadata[-1]
+    assert isinstance(bounds, AfterValidator)
+    assert bounds.func(LONGEST_S - SLACK_S)
+    with pytest.raises(PydanticCustomError):
+        bounds.func(LONGEST_S - SLACK_S + 1)
 
 
 # The file
@@ -195,7 +227,7 @@ async def test_a_file_that_becomes_read_only_refuses_logouts_and_is_read_on(tmp_
 
 
 async def test_a_defect_while_the_outbox_is_written_does_not_end_it(start_node, revocation, until, caplog, monkeypatch):
-    monkeypatch.setattr(publish, "REWRITE_S", 0.01)
+    monkeypatch.setattr(publish, "PAUSE_S", 0.01)
     node = await start_node("sqlite://")
     append, node.store.append = node.store.append, lambda _revocations: 1 / 0
     with pytest.raises(ZeroDivisionError):
@@ -239,20 +271,6 @@ async def test_one_answer_is_enough_to_be_quick_again_after_the_next_failure(sta
     assert limits[:5] == [backoff.FIRST_S] * 5
 
 
-async def test_a_defect_in_a_task_beside_the_feed_is_shown_until_the_end(start_node, until):
-    node = await start_node("sqlite://")
-
-    async def defective():
-        raise ZeroDivisionError
-
-    node.feed._spawn(defective())
-    await until(lambda: node.feed.last_error == "feed_died")
-    proved = node.freshness._proved
-    await until(lambda: node.freshness._proved > proved)
-
-    assert node.feed.last_error == "feed_died"
-
-
 async def test_what_is_in_no_log_does_not_wait_for_what_is_not_durable(
     redis_server, start_node, revocation, until, monkeypatch
 ):
@@ -262,7 +280,7 @@ async def test_what_is_in_no_log_does_not_wait_for_what_is_not_durable(
     expected = [revocation(number) for number in range(5)]
     node.publisher._keep(expected)  # as after an outage
 
-    await until(lambda: other.knows(*expected), within=publish.REWRITE_S)
+    await until(lambda: other.knows(*expected), within=publish.PAUSE_S)
     assert node.publisher.waiting == 5
 
 

@@ -1,11 +1,14 @@
 """What only SQLite has: files that are not ours, that cannot be written, that are locked or full."""
 
 import asyncio
+import contextlib
 import os
 import sqlite3
 import stat
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ import pytest
 from sidecar import clock
 from sidecar.core.identity import BoundSession, Kind
 from sidecar.core.revocation import Revocation
+from sidecar.stores import sqlite
 from sidecar.stores.interface import StoreError, StoreUnusable
 from sidecar.stores.sqlite import SqliteStore
 
@@ -250,3 +254,47 @@ async def test_expired_sealed_values_and_claims_are_pruned_and_live_ones_stay(tm
         rows = await store._in_thread(lambda sql=sql: store._database._connection.execute(sql).fetchall())
         assert rows == [(b"b" * 16,)]
     await store.aclose()
+
+
+# A disk that hangs
+
+
+@contextlib.contextmanager
+def hanging(store: SqliteStore) -> Iterator[None]:
+    """The thread is in a call that does not end, as in a write to a network volume that is gone."""
+    mended = threading.Event()
+    stuck = store._thread.submit(store._run, mended.wait)
+    try:
+        yield
+    finally:
+        mended.set()
+        stuck.result()
+
+
+async def test_a_disk_that_hangs_makes_nobody_queue_for_longer_than_one_time_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(sqlite, "TIMEOUT_S", 0.2)
+    store = SqliteStore(str(tmp_path / "state.db"))
+    await store.open()
+    with hanging(store):
+        with pytest.raises(StoreError) as first:
+            await store.get_binding(b"c" * 16)
+        waiting = store._thread._work_queue.qsize()
+        began = clock.boot()
+        for number in range(100):
+            with pytest.raises(StoreError) as caught:
+                await store.get_binding(number.to_bytes(16))
+        assert clock.boot() - began < 0.2
+        assert store._thread._work_queue.qsize() == waiting
+
+    assert {first.value.reason, caught.value.reason} == {"store_timeout"}
+    await store.append([REVOCATION])
+    await store.aclose()
+
+
+async def test_the_end_of_the_process_does_not_wait_for_a_disk_that_hangs(tmp_path, monkeypatch):
+    monkeypatch.setattr(sqlite, "TIMEOUT_S", 0.2)
+    store = SqliteStore(str(tmp_path / "state.db"))
+    await store.open()
+    with hanging(store):
+        async with asyncio.timeout(1):
+            await store.aclose()

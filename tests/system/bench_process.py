@@ -3,6 +3,7 @@
 A process's output goes to a file; when something goes wrong, the error shows the end of it.
 """
 
+import contextlib
 import os
 import random
 import signal
@@ -59,6 +60,7 @@ class Process:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.kill()
+        self._end_descendants()
         if kind is not None:
             print(f"--- the end of {self.name}'s output\n{self.tail()}")
 
@@ -82,6 +84,12 @@ class Process:
         if self.is_running():
             self.signal(signal.SIGKILL)
         self.wait()
+
+    def _end_descendants(self) -> None:
+        """What it has started, and a test may have stopped, which hears neither SIGTERM nor the end of a pipe."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):  # its session is a process group of its own
+                os.killpg(self._process.pid, signal.SIGKILL)
 
     def terminate(self, *, within: float = 10) -> int:
         """SIGTERM; returns the exit code."""

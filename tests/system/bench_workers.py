@@ -26,7 +26,7 @@ Answer = tuple[int, str | None]  # status, and the sidecar's reason
 
 
 class App(ThreadingHTTPServer):
-    """Answers everything with 200. While `hold` is set, it lets requests wait."""
+    """Answers everything with 200. Until `free` is set, it lets requests wait. An answer to `/long` never ends."""
 
     daemon_threads = True
     request_queue_size = 512
@@ -35,6 +35,7 @@ class App(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Page)
         self.free = threading.Event()
         self.free.set()
+        self.over = threading.Event()
         self.waiting = 0
 
 
@@ -46,10 +47,13 @@ class _Page(BaseHTTPRequestHandler):
         if not self.server.free.is_set():
             self.server.waiting += 1
             self.server.free.wait(10)
+        is_long = self.path == "/long"
         self.send_response(200)
-        self.send_header("Content-Length", "2")
+        self.send_header("Content-Length", "1000" if is_long else "2")
         self.end_headers()
         self.wfile.write(b"ok")
+        if is_long:
+            self.server.over.wait(60)
 
     def log_message(self, *args: Any) -> None:  # type: ignore[override]
         """Silence."""
@@ -74,6 +78,21 @@ class Visit:
             return self.get()
         except (http.client.HTTPException, OSError):
             return None
+
+    def begin(self) -> None:
+        """Ask for what never ends, and read its beginning."""
+        self._http.request("GET", "/long", headers={"Cookie": self._cookie} if self._cookie else {})
+        assert self._http.getresponse().read(2) == b"ok"
+
+    def is_cut(self, within: float) -> bool:
+        """Whether what was begun ends in so many seconds; nothing more comes."""
+        self._http.sock.settimeout(within)
+        try:
+            return self._http.sock.recv(1) == b""
+        except TimeoutError:
+            return False
+        except ConnectionError:
+            return True
 
     def close(self) -> None:
         self._http.close()
@@ -103,14 +122,19 @@ class Pod:
 
     def __enter__(self) -> Self:
         threading.Thread(target=self.app.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-        self.sidecar.start()
-        self.sidecar.wait_until(self.sidecar.is_ready, "being ready")
+        try:
+            self.sidecar.start()
+            self.sidecar.wait_until(self.sidecar.is_ready, "being ready")
+        except BaseException as error:
+            self.__exit__(type(error), error, error.__traceback__)
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.app.free.set()
+        self.app.over.set()
         for visit in self._visits:
             visit.close()
         self.sidecar.__exit__(kind, error, trace)
@@ -127,6 +151,11 @@ class Pod:
     def visit(self, sid: str) -> Visit:
         """A connection to come; closed with the pod."""
         self._visits.append(Visit(self.sidecar.url, self.cookie(sid)))
+        return self._visits[-1]
+
+    def visit_of_nobody(self) -> Visit:
+        """A connection to come without any cookie; closed with the pod."""
+        self._visits.append(Visit(self.sidecar.url, ""))
         return self._visits[-1]
 
     def visits(self, sid: str, count: int) -> list[Visit]:

@@ -5,7 +5,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
 import requests
@@ -106,6 +106,21 @@ def test_a_worker_that_hangs_holds_up_no_logout_and_serves_nobody_afterwards(pod
     assert pod.sidecar.metric('logout_sidecar_workers_killed_total{reason="unconfirmed"}') == 1
 
 
+def test_what_is_open_when_a_pod_has_been_cut_off_for_too_long_is_cut_in_every_worker(
+    redis_server: Any, tmp_path: Path
+) -> None:
+    store = {"url": redis_server.url, "fresh": "500ms", "grace": "1s"}
+    with Pod(tmp_path, workers=2, store=store) as pod:
+        mine, nobodys = [pod.visit("s-1") for _ in range(16)], [pod.visit_of_nobody() for _ in range(4)]
+        for visit in (*mine, *nobodys):
+            visit.begin()
+        redis_server.suspend()
+        assert all(visit.is_cut(within=5) for visit in mine)  # how soon is for tests/proxy/test_proxy_blind.py
+        assert not any(visit.is_cut(within=0.1) for visit in nobodys)
+        redis_server.resume()
+        wait_for(lambda: pod.answers("s-1", 8) == {IN}, "serving again")
+
+
 def test_the_control_process_may_die_and_nobody_notices(pod: Pod) -> None:
     assert pod.log_out("s-1") == 200
     with Load(pod, "s-2") as load:
@@ -185,6 +200,12 @@ def test_no_process_outlives_the_supervisor(pod: Pod) -> None:
     wait_for(lambda: all(map(is_dead, pids)), "the end of all processes")
 
 
+def test_the_bench_ends_even_what_a_test_has_stopped(tmp_path: Path) -> None:
+    with Pod(tmp_path, workers=2) as pod:
+        stopped = [pod.kill(name, signal.SIGSTOP) for name in ("worker 0", "control")]
+    wait_for(lambda: all(map(is_dead, stopped)), "the end of all processes")
+
+
 def test_the_numbers_of_all_workers_are_one(pod: Pod) -> None:
     pod.answers("s-1", CONNECTIONS)
     assert requested(pod) == CONNECTIONS
@@ -205,7 +226,7 @@ def requested(pod: Pod) -> float:
 def test_a_store_that_cannot_be_used_ends_the_pod_with_one_line(tmp_path: Path) -> None:
     (tmp_path / "state.db").write_bytes(b"no database at all, but long enough to be read as a header" * 20)
     pod = Pod(tmp_path, workers=WORKERS)
-    pod.sidecar.start()
-    assert pod.sidecar.wait() == 1
-    assert str(tmp_path / "state.db") in pod.sidecar.output()
     pod.app.server_close()
+    with pod.sidecar:
+        assert pod.sidecar.wait() == 1
+    assert str(tmp_path / "state.db") in pod.sidecar.output()
