@@ -128,6 +128,14 @@ app_notifications = Counter(
     registry=registry,
 )
 
+provider_checks = Counter(
+    "provider_checks",
+    "Sessions that the provider was to be asked about, by what is known then.",
+    ("standing",),
+    namespace=PREFIX,
+    registry=registry,
+)
+
 accept_errors = Counter(
     "accept_errors",
     "Connections that could not be accepted for want of descriptors or memory, by error.",

@@ -3,18 +3,22 @@
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import aiohttp
 
 from sidecar.app.notify import open_notify
+from sidecar.app.provider_check import token_keeper
 from sidecar.app.providers import Provider
 from sidecar.app.sockets import client_tls
 from sidecar.app.state import State
 from sidecar.bindings.sealer import Sealer
+from sidecar.bindings.tokens import TokenKeeper
 from sidecar.bindings.vault import Keeper, LoginKeeper, Vault
 from sidecar.config.model import Config
 from sidecar.config.outbound_settings import AfterAppLogoutSettings, StrivacitySettings
 from sidecar.control.signed_out import SignedOut
+from sidecar.core.identity import Session
 from sidecar.core.revocation import SLACK_S, Revocation
 from sidecar.gate.app_logout import After, nothing
 from sidecar.gate.remember import Remember
@@ -46,7 +50,7 @@ NOTHING = Outbound()
 
 def needs_metadata(config: Config) -> bool:
     """Whether a process that has a gate has to know what the providers publish."""
-    return config.logout.after_app_logout.end_session.enabled
+    return config.logout.after_app_logout.end_session.enabled or config.provider_check.every is not None
 
 
 @contextlib.asynccontextmanager
@@ -61,13 +65,27 @@ async def open_outbound(config: Config, state: State, providers: Mapping[str, Pr
         vault = Vault(state.keeping, sealer, ttl_s=int(config.session.max_age + SLACK_S))
         notify = await open_notify(stack, config, state, sealer)
         keep, signed_out, after = await _after_app_logout(stack, config, state, providers, sealer, vault)
+        tokens = token_keeper(config, state)
         yield Outbound(
-            keep,
+            _both(keep, tokens) if keep is not None or tokens is not None else None,
             signed_out,
             after,
             remember=notify.remember if notify is not None else None,
-            revoked=_all_of(notify.revoked if notify is not None else None, _forget(stack, vault, keep)),
+            revoked=_all_of(
+                notify.revoked if notify is not None else None,
+                _forget(stack, vault if keep is not None else None, tokens),
+            ),
         )
+
+
+def _both(login: LoginKeeper | None, tokens: TokenKeeper | None) -> Keep:
+    async def keep(session: Session, id_token: str, answer: Mapping[str, Any]) -> None:
+        if login is not None:
+            await login(session, id_token)
+        if tokens is not None:
+            await tokens(session, answer)
+
+    return keep
 
 
 def _all_of(*hear: Revoked | None) -> Revoked | None:
@@ -80,10 +98,11 @@ def _all_of(*hear: Revoked | None) -> Revoked | None:
     return revoked if wanted else None
 
 
-def _forget(stack: contextlib.AsyncExitStack, vault: Vault, keep: Keep | None) -> Revoked | None:
-    if keep is None:
+def _forget(stack: contextlib.AsyncExitStack, vault: Vault | None, tokens: TokenKeeper | None) -> Revoked | None:
+    forgetting = [each.forget for each in (vault, tokens) if each is not None]
+    if not forgetting:
         return None
-    forget = ForgetLogins(vault)
+    forget = ForgetLogins(*forgetting)
     stack.push_async_callback(forget.aclose)
     return forget.revoked
 
@@ -95,7 +114,7 @@ async def _after_app_logout(
     providers: Mapping[str, Provider],
     sealer: Sealer,
     vault: Vault,
-) -> tuple[Keep | None, SignedOut | None, After]:
+) -> tuple[LoginKeeper | None, SignedOut | None, After]:
     after = config.logout.after_app_logout
     if not after.end_session.enabled and after.strivacity.base_url is None:
         return None, None, nothing

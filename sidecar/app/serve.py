@@ -17,6 +17,7 @@ from sidecar.app.memory import keep_freed_memory
 from sidecar.app.outbound import open_outbound
 from sidecar.app.pod import run_pod
 from sidecar.app.process import Background, announce, drain, first_of, settle, stop_signal
+from sidecar.app.provider_check import start_provider_check
 from sidecar.app.providers import open_providers
 from sidecar.app.sockets import listening, private_socket
 from sidecar.app.state import open_state
@@ -61,6 +62,7 @@ async def _serve(config: Config) -> int:
         background.run(stack, "settle", settle(state.feed.loaded))
         state.on_news = outbound.revoked or state.on_news
         state.start(data.gate.revoked, data.gate.key_changed)
+        await start_provider_check(stack, background, config, state, providers)
         accepting = await open_public(data.plane, config, public)
         announce(config)
         await first_of(stopping, background.failed)

@@ -15,6 +15,7 @@ from sidecar.app.data_plane import DataPlane, build_data_plane
 from sidecar.app.listener import open_public
 from sidecar.app.outbound import needs_metadata, open_outbound
 from sidecar.app.process import Background, drain, first_of, lifeline_ends, settle, stop_signal
+from sidecar.app.provider_check import start_provider_check
 from sidecar.app.providers import Provider, open_providers
 from sidecar.app.state import State
 from sidecar.config.model import Config
@@ -47,6 +48,7 @@ async def serve_worker(
         background.run(stack, "settle", settle(state.feed.loaded))
         state.start(data.gate.revoked, data.gate.key_changed)
         await first_of(state.feed.loaded, stopping, over, background.failed, timeout_s=OPEN_S)
+        await start_provider_check(stack, background, config, state, providers)
         accepting = await open_public(data.plane, config, public)
         serving.set()
         await first_of(stopping, over, background.failed)

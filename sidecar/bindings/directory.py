@@ -153,6 +153,10 @@ class Directory:
         """The same with their sessions, however long ago the store was asked: a revocation must not miss idle ones."""
         return tuple((credential, self._known[credential].session) for credential in self.credentials_of(digest))
 
+    def sessions(self) -> Iterable[BoundSession]:
+        """The sessions known here; one may come several times. A copy, safe to keep."""
+        return [known.session for known in self._known.values()]
+
     async def aclose(self) -> None:
         """Stop reading."""
         reads = list(self._reads.values())

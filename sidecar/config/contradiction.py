@@ -297,8 +297,9 @@ def _listener_warnings(config: Config) -> Iterator[Fault]:
 
 def _idle_secrets(config: Config) -> Iterator[Fault]:
     for index, provider in enumerate(config.providers):
-        if provider.client_secret is not None and not any(name.startswith("HS") for name in provider.algorithms):
-            what = "client_secret is not used: no HS256, HS384 or HS512 in algorithms"
+        is_used = config.provider_check.every is not None or any(name.startswith("HS") for name in provider.algorithms)
+        if provider.client_secret is not None and not is_used:
+            what = "client_secret is not used: no HS256, HS384 or HS512 in algorithms, and no provider_check"
             yield Fault(("providers", index, "client_secret"), what)
 
 

@@ -24,6 +24,16 @@ def outbound_contradictions(config: Config) -> Iterator[Fault]:
         yield from _unknown_provider(config, (*_AFTER, "end_session", "hint"))
     yield from _strivacity(config)
     yield from _notify_app(config)
+    if config.provider_check.every is not None:
+        every: Path = ("provider_check", "every")
+        yield from _kept(config, every)
+        yield from _seen_logins(config, every, "a token is kept at a login that the sidecar sees")
+
+
+def _seen_logins(config: Config, switch: Path, what: str) -> Iterator[Fault]:
+    if not any(isinstance(binder, TokenEndpointBinder) for binder in config.session.bind):
+        expected = "a binder token_endpoint in session.bind"
+        yield Fault(switch, what, expected, involves=(switch, ("session", "bind")))
 
 
 def _notify_app(config: Config) -> Iterator[Fault]:
@@ -34,9 +44,7 @@ def _notify_app(config: Config) -> Iterator[Fault]:
         return
     yield from _kept(config, path)
     session = config.session
-    if not any(isinstance(binder, TokenEndpointBinder) for binder in session.bind):
-        what = "cookies are remembered at a login that the sidecar sees"
-        yield Fault(path, what, "a binder token_endpoint in session.bind", involves=(path, ("session", "bind")))
+    yield from _seen_logins(config, path, "cookies are remembered at a login that the sidecar sees")
     if not any(credential.cookie for credential in session.credentials):
         what = "without a cookie there is nothing to call the app with"
         involved = (path, ("session", "credentials"))

@@ -168,3 +168,20 @@ class OnRevokedSettings(Settings):
 
     notify_app: NotifyAppSettings = Field(default_factory=NotifyAppSettings)
     """Call the app's logout, so that its own session ends as well."""
+
+
+class ProviderCheckSettings(Settings):
+    """The provider is asked now and then whether the sessions in use still stand: some ends it does not announce."""
+
+    every: Annotated[Duration, between("1s", "1d")] | None = None
+    """How often each session is asked about; default: never. What the provider has ended is over within a little more.
+    A token of each login is then kept, encrypted, which needs store.secret and the binder token_endpoint."""
+    by: Literal["introspection", "userinfo", "refresh"] = "introspection"
+    """introspection and userinfo ask with the access token, as long as it lives. refresh asks for new tokens with the
+    refresh token: only for apps that never use theirs."""
+    rate: Annotated[Count, sized(1, 1000)] = 5
+    """Questions in a second at most, by each process that serves browsers."""
+    unavailable: Literal["keep", "deny"] = "keep"
+    """What happens to a session when the provider gives no answer: keep it, or deny ends it."""
+    client_auth: Literal["basic", "post"] = "basic"
+    """How providers[].client_secret is shown: HTTP Basic, or in the form. Without a secret the client is public."""

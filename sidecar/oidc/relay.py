@@ -79,7 +79,8 @@ class Joins(Protocol):
         """The code was exchanged, for nobody knows what."""
 
 
-Keep = Callable[[Session, str], Awaitable[None]]  # a login and its ID token, for who has to keep of it; never raises
+# A login, its ID token and the whole answer, for who has to keep something of it. Never raises.
+Keep = Callable[[Session, str, Mapping[str, Any]], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +198,8 @@ class _Route:
             metrics.logins.labels("other_grant").inc()
             return
         try:
-            token = _id_token(answer.body)
+            members = _members(answer.body)
+            token = _id_token(members)
             if token is None:  # OAuth without OpenID Connect: there is no session to know
                 metrics.logins.labels("no_id_token").inc()
                 event(_logger, logging.WARNING, "login_without_id_token", provider=self._provider.name)
@@ -209,7 +211,7 @@ class _Route:
             await _known(self._logins.fail(code))
             return
         if self._keep is not None:  # before the app can answer: its user may log out with the next request
-            await self._keep(session, token)
+            await self._keep(session, token, members)
         await _known(self._logins.complete(code, session))
 
     def _note_refusal(self, asked: Mapping[str, object], status: int) -> None:
@@ -304,10 +306,14 @@ def _passed(headers: Mapping[str, str], dropped: frozenset[str]) -> CIMultiDict[
     )
 
 
-def _id_token(body: bytes) -> str | None:
+def _members(body: bytes) -> dict[str, Any]:
     answer: Any = decode_json(body)
     if not isinstance(answer, dict):
         raise TokenError("malformed", "the token answer is not a JSON object")
+    return answer
+
+
+def _id_token(answer: Mapping[str, Any]) -> str | None:
     token = answer.get("id_token")
     if token is not None and not isinstance(token, str):
         raise TokenError("malformed", "id_token is not a string")

@@ -41,11 +41,15 @@ class Errands(Generic[_Result]):
     def __len__(self) -> int:
         return len(self._tasks)
 
-    def begin(self, attempt: Callable[[], Awaitable[_Result]]) -> "asyncio.Task[_Result] | None":
-        """Start one; None when there are too many already."""
+    def begin(
+        self,
+        attempt: Callable[[], Awaitable[_Result]],
+        then: Callable[[_Result], Awaitable[None]] | None = None,
+    ) -> "asyncio.Task[_Result] | None":
+        """Start one, and do something with its last result; None when there are too many already."""
         if len(self._tasks) >= self._waiting:
             return None
-        task = asyncio.create_task(self.run(attempt))
+        task = asyncio.create_task(self._run_then(attempt, then))
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         return task
@@ -63,6 +67,14 @@ class Errands(Generic[_Result]):
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
             pause = min(2 * pause, LONGEST_PAUSE_S)
         raise ValueError("at least one attempt")
+
+    async def _run_then(
+        self, attempt: Callable[[], Awaitable[_Result]], then: Callable[[_Result], Awaitable[None]] | None
+    ) -> _Result:
+        result = await self.run(attempt)
+        if then is not None:
+            await then(result)
+        return result
 
     def _ended(self, task: "asyncio.Task[_Result]") -> None:
         self._tasks.discard(task)

@@ -5,9 +5,9 @@ In the background and without promise: what is not forgotten now goes with its t
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable
 from typing import Final
 
-from sidecar.bindings.vault import Vault
 from sidecar.core.identity import Kind
 from sidecar.core.revocation import Revocation
 from sidecar.stores.interface import StoreError
@@ -16,10 +16,11 @@ AT_ONCE: Final = 1000
 
 
 class ForgetLogins:
-    """Hears of revocations, and takes what they concern out of the vault."""
+    """Hears of revocations, and has everybody forget what they keep of those sessions."""
 
-    def __init__(self, vault: Vault) -> None:
-        self._vault = vault
+    def __init__(self, *forget: Callable[[bytes], Awaitable[None]]) -> None:
+        """Each takes the digest of a session, and may raise StoreError."""
+        self._forgetting = forget
         self._tasks: set[asyncio.Task[None]] = set()
 
     def revoked(self, revocation: Revocation, is_ours: bool) -> None:  # noqa: FBT001 - as `State.on_news` calls it
@@ -32,8 +33,9 @@ class ForgetLogins:
             task.add_done_callback(self._tasks.discard)
 
     async def _forget(self, name: bytes) -> None:
-        with contextlib.suppress(StoreError):
-            await self._vault.forget(name)
+        for forget in self._forgetting:
+            with contextlib.suppress(StoreError):
+                await forget(name)
 
     async def aclose(self) -> None:
         """Stop."""

@@ -148,6 +148,12 @@ CONTRADICTIONS = [
     (_notify("csrf: {path: /p, input: t, cookie: c}"), f"{NOTIFY}.csrf.path", "the token in one place"),
     (_notify("csrf: {path: /p, meta: t}"), f"{NOTIFY}.csrf.path", "where is the token to be sent"),
     (GOOD + "on_revoked: {notify_app: {csrf: {path: /p, input: t}}}", f"{NOTIFY}.csrf.path", "nothing calls the app"),
+    (GOOD + SECRETS + "provider_check: {every: 5m}", "provider_check.every", "at a login that the sidecar sees"),
+    (
+        _session(f"credentials: [{{cookie: s}}], bind: [{TOKEN_ENDPOINT}]") + "provider_check: {every: 5m}",
+        "provider_check.every",
+        "must not be in the store",
+    ),
     (_provider("issuer: http://idp.example.com"), "providers[0].issuer", "http beyond loopback"),
     (_provider("issuer: http://127.0.0.1.example.com"), "providers[0].issuer", "http beyond loopback"),
     (_provider(f"{ISSUER}, jwks_uri: http://idp.example.com/k"), "providers[0].jwks_uri", "http beyond loopback"),

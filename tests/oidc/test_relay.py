@@ -5,7 +5,7 @@ import base64
 import gzip
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -193,8 +193,9 @@ async def test_who_keeps_logins_has_kept_this_one_before_the_app_can_answer(benc
     begun, go_on = asyncio.Event(), asyncio.Event()
     kept: list[tuple[Session, str]] = []
 
-    async def keep(session: Session, id_token: str) -> None:
+    async def keep(session: Session, id_token: str, answer: Mapping[str, Any]) -> None:
         kept.append((session, id_token))
+        assert answer["access_token"] == "secret-access"
         begun.set()
         await go_on.wait()
 
@@ -213,7 +214,7 @@ async def test_who_keeps_logins_has_kept_this_one_before_the_app_can_answer(benc
 async def test_a_login_that_does_not_hold_is_not_kept(bench: Bench) -> None:
     kept: list[str] = []
 
-    async def keep(_session: Session, id_token: str) -> None:
+    async def keep(_session: Session, id_token: str, _answer: Mapping[str, Any]) -> None:
         kept.append(id_token)
 
     bench.provider.key = STRANGER

@@ -27,7 +27,7 @@ async def vault() -> AsyncIterator[Vault]:
 async def after(vault: Vault, kind: Kind, digest: bytes = OWN, *, is_ours: bool = True) -> Kept | None:
     """What is left of a login when a revocation was heard of."""
     await vault.keep(OWN, KEPT)
-    forget = ForgetLogins(vault)
+    forget = ForgetLogins(vault.forget)
     forget.revoked(Revocation(kind, digest, 5000, 4_000_000_000), is_ours)
     await asyncio.gather(*forget._tasks)
     await forget.aclose()
@@ -47,6 +47,6 @@ async def test_another_session_is_not_and_one_process_is_enough(vault: Vault) ->
 
 async def test_a_store_that_fails_is_nobodys_trouble(vault: Vault) -> None:
     await vault._store.aclose()  # type: ignore[attr-defined]
-    forget = ForgetLogins(vault)
+    forget = ForgetLogins(vault.forget)
     forget.revoked(Revocation(Kind.SID, OWN, 5000, 4_000_000_000), True)
     assert await asyncio.gather(*forget._tasks) == [None]

@@ -1,0 +1,58 @@
+"""The token of a login: which one, until when, and encrypted."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from sidecar.bindings.sealer import Sealer
+from sidecar.bindings.tokens import CheckToken, TokenKeeper, Tokens, token_of
+from sidecar.core.identity import Digester, Session
+from sidecar.stores.interface import Store
+from sidecar.stores.open import open_store
+
+SESSION = Session("https://idp.example.com", "app", "s-1", "alice", 1000)
+ANSWER = {"access_token": "the-access", "refresh_token": "the-refresh", "expires_in": 300}
+
+
+@pytest.fixture
+async def store() -> AsyncIterator[Store]:
+    store = open_store("sqlite://")
+    await store.open()
+    yield store
+    await store.aclose()
+
+
+@pytest.mark.parametrize(
+    ("by", "token"), [("introspection", "the-access"), ("userinfo", "the-access"), ("refresh", "the-refresh")]
+)
+async def test_the_token_to_ask_with_is_kept_under_its_session(store: Store, by, token: str) -> None:
+    digester, tokens = Digester(b"d" * 32), Tokens(store, Sealer(b"s" * 32), ttl_s=60)
+    own = digester.bound(SESSION).own
+    await TokenKeeper(tokens, digester, by=by, now=lambda: 1000.0)(SESSION, ANSWER)
+    assert await tokens.find(own) == CheckToken(SESSION, token, 1300.0)
+    rows = await store._in_thread(  # type: ignore[attr-defined]
+        lambda: store._database._connection.execute("SELECT name, value FROM sealed").fetchall()  # type: ignore[attr-defined]
+    )
+    ((name, value),) = rows
+    assert name != own
+    assert token.encode() not in value
+    assert token not in repr(CheckToken(SESSION, token, 1.0))
+    await tokens.forget(own)
+    assert await tokens.find(own) is None
+
+
+@pytest.mark.parametrize("lifetime", [None, 0, -1, True, "300", float("nan"), float("inf"), 2**41])
+def test_a_lifetime_that_is_none_is_not_known(lifetime) -> None:
+    found = token_of("userinfo", ANSWER | {"expires_in": lifetime}, 1000.0, SESSION)
+    assert found is not None
+    assert found.expires is None
+
+
+@pytest.mark.parametrize("token", [None, "", 7, "x" * 20_000])
+async def test_a_login_without_a_token_goes_on(store: Store, token, caplog) -> None:
+    tokens = Tokens(store, Sealer(b"s" * 32), ttl_s=60)
+    keeper = TokenKeeper(tokens, Digester(b"d" * 32), by="refresh", now=lambda: 1.0)
+    await keeper(SESSION, ANSWER | {"refresh_token": token})
+    await store.aclose()
+    await keeper(SESSION, ANSWER)
+    assert [record.fields["reason"] for record in caplog.records] == ["token_missing", "store_closed"]
