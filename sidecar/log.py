@@ -17,6 +17,7 @@ import queue
 import select
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 ACCESS = "sidecar.access"  # the logger of the access log, which is a switch of its own (`proxy/access_log.py`)
@@ -26,6 +27,7 @@ _COMMON_ROOM = 3 / 4  # of it; the rest is for warnings and errors: a flood of a
 _PIECE = 65_536  # of one write; a pipe holds as much
 _PAUSE_S = 0.05  # between writes: lines come in heaps, and each wake-up of the writer takes the loop's time
 _FLUSH_S = 2.0  # for the last lines at the end of the process
+_REPEATED_S = 60.0  # between two lines of one event that strangers can bring about
 _LONGEST_TEXT = 16_384  # of a message or a traceback; of the latter the end says most
 
 _as_json = json.JSONEncoder(default=str).encode  # `json.dumps` would make an encoder for each line
@@ -38,6 +40,24 @@ def event(logger: logging.Logger, level: int, name: str, /, **fields: Any) -> No
     """Log one event with its fields."""
     if logger.isEnabledFor(level):
         logger.log(level, name, extra={"fields": fields})
+
+
+class Repeated:
+    """An event that strangers can bring about: written once a minute at the most, with how often it happened."""
+
+    def __init__(self, logger: logging.Logger, level: int, name: str, *, clock: Callable[[], float]) -> None:
+        self._say = partial(event, logger, level, name)
+        self._clock = clock
+        self._said_at = -_REPEATED_S
+        self._count = 0
+
+    def note(self, **fields: Any) -> None:
+        """It has happened again."""
+        self._count += 1
+        now = self._clock()
+        if now - self._said_at >= _REPEATED_S:
+            self._say(count=self._count, **fields)
+            self._count, self._said_at = 0, now
 
 
 class JsonFormatter(logging.Formatter):

@@ -102,7 +102,7 @@ jwks_fetches = Counter(
 
 bindings = Counter("bindings", "Bindings made, by binder.", ("binder",), namespace=PREFIX, registry=registry)
 logins = Counter(
-    "logins", "Token-endpoint answers seen by the relay, by outcome.", ("outcome",), namespace=PREFIX, registry=registry
+    "logins", "Logins seen by the relay or in callbacks, by outcome.", ("outcome",), namespace=PREFIX, registry=registry
 )
 
 app_logouts = Counter(

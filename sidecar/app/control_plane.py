@@ -9,6 +9,7 @@ from aiohttp import web
 from prometheus_client.registry import Collector
 
 from sidecar import clock
+from sidecar.app.binders import refuses_unjoined
 from sidecar.app.outbound import Outbound
 from sidecar.app.process import site
 from sidecar.app.providers import Provider, logout_provider
@@ -58,7 +59,8 @@ async def start_control_plane(
         )
         for issuer, provider in providers.items()
     ]
-    await site(stack, web.AppRunner(relay_app(relayed, logins=joins, keep=outbound.keep), access_log=None), relay)
+    relay_server = relay_app(relayed, logins=joins, refuses_unjoined=refuses_unjoined(config), keep=outbound.keep)
+    await site(stack, web.AppRunner(relay_server, access_log=None), relay)
 
 
 def _name_from(issuer: str) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from prometheus_client.registry import Collector
 
+from sidecar.app.binders import proxy_headers
 from sidecar.app.gate import build_gate, credential_headers
 from sidecar.app.outbound import NOTHING, Outbound
 from sidecar.app.providers import Provider
@@ -73,6 +74,7 @@ def build_data_plane(
         access_log=AccessLog(sample=config.log.access_sample) if config.log.access else None,
         creates_trace=config.log.traceparent == "create",
         dropped_trailers=credential_headers(config),
+        proxy_headers=proxy_headers(config),
     )
     return DataPlane(plane, gate, (stats, counts), control_socket)
 

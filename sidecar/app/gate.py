@@ -3,15 +3,18 @@
 from collections.abc import Mapping
 
 from sidecar import clock
+from sidecar.app.binders import claimants, header_binders, proxy_headers
 from sidecar.app.outbound import Outbound
 from sidecar.app.providers import Provider
 from sidecar.app.state import State
 from sidecar.bindings.token import TokenBinder
 from sidecar.config.model import Config
 from sidecar.config.session_settings import TokenBinder as TokenSettings
+from sidecar.config.session_settings import TokenEndpointBinder
 from sidecar.core.app_logout import AppPath
 from sidecar.core.credentials import Carriers
 from sidecar.core.denial import Action
+from sidecar.core.freshness import State as Age
 from sidecar.core.paths import compile_pattern
 from sidecar.core.routes import Route, Routes, Rule
 from sidecar.core.verdict import Policy
@@ -28,6 +31,7 @@ from sidecar.gate.learn import Teacher
 from sidecar.gate.live import LiveStreams
 from sidecar.gate.second_look import SecondLook
 from sidecar.gate.verdicts import Verdicts
+from sidecar.gate.vouched import Vouched
 
 
 def build_gate(
@@ -47,6 +51,7 @@ def build_gate(
         directory=state.directory,
         digester=state.digester,
         cutoff=state.replica.cutoff,
+        vouched=_vouched(config, state),
     )
     token_cookies = [token.cookie for token in tokens if token.cookie]
     enforcer = Enforcement(carriers=carriers, identifier=identifier, token_cookies=token_cookies)
@@ -72,10 +77,12 @@ def build_gate(
         condemner=condemner,
         remember=outbound.remember,
     )
-    callbacks = [binder.callback for binder in session.bind if not isinstance(binder, TokenSettings)]
+    relayed = [binder.callback for binder in session.bind if isinstance(binder, TokenEndpointBinder)]
     return Gate(
         identifier=identifier,
-        callbacks=Callbacks(patterns=map(compile_pattern, callbacks), logins=state.logins),
+        callbacks=Callbacks(
+            patterns=map(compile_pattern, relayed), logins=state.logins, claimants=claimants(config, providers)
+        ),
         verdicts=verdicts,
         denials=denials,
         second_look=second_look,
@@ -103,6 +110,19 @@ def _app_paths(config: Config) -> list[AppPath]:
         AppPath(compile_pattern(each.path), frozenset(map(str.encode, each.methods)), frozenset(each.status))
         for each in config.logout.app_paths
     ]
+
+
+def _vouched(config: Config, state: State) -> Vouched | None:
+    binders = header_binders(config)
+    if not binders:
+        return None
+    return Vouched(
+        binders,
+        directory=state.directory,
+        digester=state.digester,
+        cutoff=state.replica.cutoff,
+        is_fresh=lambda: state.freshness.state(clock.boot()) is Age.FRESH,
+    )
 
 
 def _carriers(config: Config) -> Carriers:
@@ -150,4 +170,4 @@ def credential_headers(config: Config) -> frozenset[bytes]:
     """The header fields by which the app knows its sessions, folded."""
     names = [credential.name for credential in config.session.credentials if credential.carrier == "header"]
     names += [binder.header for binder in config.session.bind if isinstance(binder, TokenSettings) and binder.header]
-    return frozenset(fold(name.lower().encode()) for name in names)
+    return proxy_headers(config) | {fold(name.lower().encode()) for name in names}

@@ -1,7 +1,7 @@
 """A worker of a pod with several processes: the data plane, with a replica of its own.
 
 It is put together as one process alone is, but for its store, its logins and its freshness, which it has from the
-control process. It fetches the providers' keys itself, and only where it has to verify tokens of browsers.
+control process. It fetches the providers' keys itself, and only where a binder reads what browsers bring with them.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from functools import partial
 
 from sidecar import clock, metrics
+from sidecar.app.binders import needs_provider
 from sidecar.app.data_plane import DataPlane, build_data_plane
 from sidecar.app.listener import open_public
 from sidecar.app.outbound import needs_metadata, open_outbound
@@ -19,7 +20,6 @@ from sidecar.app.provider_check import start_provider_check
 from sidecar.app.providers import Provider, open_providers
 from sidecar.app.state import State
 from sidecar.config.model import Config
-from sidecar.config.session_settings import TokenBinder
 from sidecar.workers.line import Call
 from sidecar.workers.logins import WorkerLogins
 from sidecar.workers.remote import BorrowedFreshness, RemoteStore
@@ -69,8 +69,8 @@ def _state(config: Config, uplink: Uplink, serving: asyncio.Event) -> State:
 
 @contextlib.asynccontextmanager
 async def _providers(config: Config) -> AsyncIterator[Mapping[str, Provider]]:
-    """Browsers' tokens are verified here, and browsers sent to providers; all else is in the control process."""
-    if not any(isinstance(binder, TokenBinder) for binder in config.session.bind) and not needs_metadata(config):
+    """Only what browsers bring is read here, and browsers are sent to providers: the rest is in the control process."""
+    if not needs_provider(config) and not needs_metadata(config):
         yield {}
         return
     async with open_providers(config) as providers:

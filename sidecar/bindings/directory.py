@@ -253,4 +253,5 @@ class _Groups:
 
 
 def _digests(session: BoundSession) -> Iterable[bytes]:
-    return (session.own,) if session.sub is None else (session.own, session.sub)
+    names = (digest for each in session.all for digest in (each.own, each.sub))
+    return dict.fromkeys(digest for digest in names if digest is not None)

@@ -22,9 +22,7 @@ from collections.abc import Callable
 from sidecar import metrics
 from sidecar.core.identity import Session
 from sidecar.errors import SidecarError
-from sidecar.log import event
-
-UNJOINED_LOG_S = 60.0
+from sidecar.log import Repeated
 
 _logger = logging.getLogger(__name__)
 
@@ -82,15 +80,13 @@ class Logins:
         self, *, clock: Callable[[], float], capacity: int = 4096, waiting: int = 4, wait_s: float = 10.0
     ) -> None:
         """`clock` is boot time. At most `capacity` codes at once, `waiting` callbacks for each besides the one."""
-        self._clock = clock
         self._capacity = capacity
         self._waiting = waiting
         self._wait_s = wait_s
         self._key = secrets.token_bytes(32)
         self._flights: dict[bytes, _Flight] = {}
         self.strays: float = 0  # codes exchanged so far for which no callback was waiting
-        self._unjoined = 0
-        self._unjoined_logged = -UNJOINED_LOG_S
+        self._unjoined = Repeated(_logger, logging.WARNING, "login_unjoined", clock=clock)
 
     async def begin(self, code: str) -> Login:
         """A callback starts; `code` as the app reads it, form-decoded. Raises LoginRefused."""
@@ -125,6 +121,14 @@ class Logins:
         metrics.logins.labels("unverified").inc()
         return True
 
+    def is_awaited(self, code: str) -> bool:
+        """Whether a callback with this code is in flight. One that is not is counted and logged."""
+        flight = self._flights.get(self._digest(code))
+        if flight is None or flight.login is None:
+            self._note_unjoined()
+            return False
+        return True
+
     async def _take_turn(self, digest: bytes, flight: _Flight) -> None:
         if flight.turn.locked() and flight.waiting >= self._waiting:
             raise LoginRefused("login_in_flight", "too many callbacks with the same code")
@@ -150,19 +154,15 @@ class Logins:
     def _login(self, code: str) -> Login | None:
         flight = self._flights.get(self._digest(code))
         if flight is None or flight.login is None:
+            self.strays += 1
             self._note_unjoined()
             return None
         return flight.login
 
     def _note_unjoined(self) -> None:
         """The app logs in past the proxy, or after it has answered the callback: that login stays unbound."""
-        self.strays += 1
         metrics.logins.labels("unjoined").inc()
-        self._unjoined += 1
-        now = self._clock()
-        if now - self._unjoined_logged >= UNJOINED_LOG_S:
-            event(_logger, logging.WARNING, "login_unjoined", count=self._unjoined)
-            self._unjoined, self._unjoined_logged = 0, now
+        self._unjoined.note()
 
     def _digest(self, code: str) -> bytes:
         return hashlib.blake2b(code.encode(errors="surrogatepass"), key=self._key, digest_size=16).digest()

@@ -49,6 +49,10 @@ class Remembered:
         """Remember a browser; `instead_of`: the cookies that it had before. Raises StoreError."""
         if len(browser.cookies) > MAX_COOKIES_BYTES:
             return
+        for session in browser.session.all:
+            await self._add(Browser(browser.cookies, session), instead_of)
+
+    async def _add(self, browser: Browser, instead_of: bytes) -> None:
         for digest in (browser.session.own, browser.session.sub):
             if digest is not None:
                 others = [

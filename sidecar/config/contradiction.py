@@ -8,12 +8,13 @@ from collections.abc import Hashable, Iterator, Sequence
 from itertools import combinations
 
 from sidecar.config.address import Address, TcpAddress, UnixAddress, is_loopback
+from sidecar.config.binder_contradiction import binder_contradictions, binder_warnings
 from sidecar.config.model import Config
 from sidecar.config.outbound_contradiction import outbound_contradictions
 from sidecar.config.plain_http import plain_http
 from sidecar.config.problem import Fault, Path
 from sidecar.config.provider_settings import ProviderSettings
-from sidecar.config.session_settings import Route, TokenEndpointBinder
+from sidecar.config.session_settings import Learned, Route
 from sidecar.config.store_settings import StoreSettings
 
 _STORE_URL: Path = ("store", "url")
@@ -47,6 +48,7 @@ def warnings(config: Config) -> Iterator[Fault]:
     if config.limits.connections_per_peer > config.limits.connections:
         yield Fault(("limits", "connections_per_peer"), "connections_per_peer is never reached: connections is smaller")
     yield from _coverage_warnings(config)
+    yield from binder_warnings(config)
     if config.log.access_sample < 1 and not config.log.access:
         yield Fault(("log", "access_sample"), "access_sample is not used: log.access is off")
 
@@ -159,12 +161,13 @@ def _session(config: Config) -> Iterator[Fault]:
     session = config.session
     if not session.bind:
         what = "no binder: no session could ever be logged out"
-        yield Fault(("session", "bind"), what, "at least one of {from: token, ...} and {from: token_endpoint, ...}")
+        yield Fault(("session", "bind"), what, "at least one, such as {from: token_endpoint, callback: PATH}")
     yield from _repeated(session.credentials, ("session", "credentials"))
     yield from _repeated(session.bind, ("session", "bind"))
+    yield from binder_contradictions(config)
     for index, binder in enumerate(session.bind):
         path: Path = ("session", "bind", index)
-        if isinstance(binder, TokenEndpointBinder):
+        if isinstance(binder, Learned):
             if not session.credentials:
                 what = "the binder needs to know the app's credential"
                 involved = (path, ("session", "credentials"))
@@ -326,7 +329,7 @@ def _worker_warnings(config: Config) -> Iterator[Fault]:
 
 def _coverage_warnings(config: Config) -> Iterator[Fault]:
     session = config.session
-    is_learned = all(isinstance(binder, TokenEndpointBinder) for binder in session.bind)
+    is_learned = all(isinstance(binder, Learned) for binder in session.bind)
     if is_learned and not any(credential.cookie for credential in session.credentials):
         what = "no credential is a cookie: a session that the app starts in Set-Cookie stays unbound"
         yield Fault(("session", "credentials"), what)

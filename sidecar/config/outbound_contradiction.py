@@ -6,7 +6,7 @@ from sidecar.config.model import Config
 from sidecar.config.outbound_settings import CsrfSettings, StrivacitySettings
 from sidecar.config.plain_http import plain_http
 from sidecar.config.problem import Fault, Path
-from sidecar.config.session_settings import TokenEndpointBinder
+from sidecar.config.session_settings import HeaderBinder, TokenBinder, TokenEndpointBinder
 
 _AFTER: Path = ("logout", "after_app_logout")
 
@@ -27,13 +27,9 @@ def outbound_contradictions(config: Config) -> Iterator[Fault]:
     if config.provider_check.every is not None:
         every: Path = ("provider_check", "every")
         yield from _kept(config, every)
-        yield from _seen_logins(config, every, "a token is kept at a login that the sidecar sees")
-
-
-def _seen_logins(config: Config, switch: Path, what: str) -> Iterator[Fault]:
-    if not any(isinstance(binder, TokenEndpointBinder) for binder in config.session.bind):
-        expected = "a binder token_endpoint in session.bind"
-        yield Fault(switch, what, expected, involves=(switch, ("session", "bind")))
+        if not any(isinstance(binder, TokenEndpointBinder) for binder in config.session.bind):
+            what = "a token is kept at a login that goes through the relay"
+            yield Fault(every, what, "a binder token_endpoint in session.bind", involves=(every, ("session", "bind")))
 
 
 def _notify_app(config: Config) -> Iterator[Fault]:
@@ -44,7 +40,10 @@ def _notify_app(config: Config) -> Iterator[Fault]:
         return
     yield from _kept(config, path)
     session = config.session
-    yield from _seen_logins(config, path, "cookies are remembered at a login that the sidecar sees")
+    if all(isinstance(binder, TokenBinder | HeaderBinder) for binder in session.bind):
+        what = "cookies are remembered at a login that the sidecar sees"
+        expected = "a binder with a callback in session.bind, such as token_endpoint"
+        yield Fault(path, what, expected, involves=(path, ("session", "bind")))
     if not any(credential.cookie for credential in session.credentials):
         what = "without a cookie there is nothing to call the app with"
         involved = (path, ("session", "credentials"))

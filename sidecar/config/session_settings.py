@@ -4,11 +4,13 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from sidecar.config.address import Issuer
 from sidecar.config.outbound_settings import AfterAppLogoutSettings, AppPath
 from sidecar.config.settings import Settings
 from sidecar.config.values import (
     HOUR,
     CookieName,
+    Count,
     Duration,
     HeaderName,
     LoginUrl,
@@ -17,6 +19,7 @@ from sidecar.config.values import (
     PathPattern,
     Text,
     between,
+    sized,
     wrong,
 )
 
@@ -85,9 +88,78 @@ class TokenEndpointBinder(Settings):
     """Which binder this is."""
     callback: PathPattern
     """Path of the app's redirect URI; * stands for any characters."""
+    unjoined: Literal["refuse", "allow"] = "refuse"
+    """A code that the app redeems while no callback with it is waiting, so that nobody knows whose cookie it will be:
+    refuse it at the relay, or allow it, and no logout reaches that session."""
 
 
-Binder = Annotated[TokenBinder | TokenEndpointBinder, Field(discriminator="from_")]
+class SuccessSettings(Settings):
+    """How the app's answer to a callback looks when it has logged somebody in."""
+
+    status: tuple[Annotated[Count, sized(200, 599)], ...] = ()
+    """Its status, or several; default: any below 400."""
+    location: PathPattern | None = None
+    """Path that it redirects to; * stands for any characters. Default: whatever it is."""
+    cookie: Literal["new", "kept"] = "new"
+    """new: it sets a session cookie that the browser did not have. kept: it may log in the cookie that is there."""
+
+
+class FormPostBinder(Settings):
+    """The ID token stands in the browser's POST to the callback (response_mode=form_post)."""
+
+    from_: Literal["form_post"] = Field(alias="from")
+    """Which binder this is."""
+    callback: PathPattern
+    """Path of the app's redirect URI; * stands for any characters."""
+    success: SuccessSettings = Field(default_factory=SuccessSettings)
+    """How the app's answer looks when it has accepted the login."""
+
+
+class KeycloakCodeBinder(Settings):
+    """The sid is read in the authorization code, where Keycloak writes it. No relay, and no sub."""
+
+    from_: Literal["keycloak_code"] = Field(alias="from")
+    """Which binder this is."""
+    callback: PathPattern
+    """Path of the app's redirect URI; * stands for any characters."""
+    issuer: Issuer | None = None
+    """The Keycloak realm, one of the providers; needed only when there are several."""
+    client_id: Text | None = None
+    """The app's client there; needed only when the provider has several."""
+    success: SuccessSettings = Field(default_factory=SuccessSettings)
+    """How the app's answer looks when it has accepted the login."""
+
+
+class HeaderBinder(Settings):
+    """An authenticating proxy in front names the session in headers of each request. Only trusted_proxies may."""
+
+    from_: Literal["header"] = Field(alias="from")
+    """Which binder this is."""
+    sid: HeaderName | None = None
+    """Header with the provider's sid of the session."""
+    sub: HeaderName | None = None
+    """Header with the sub of the user. At least one of the two; both is better."""
+    login_time: HeaderName | None = None
+    """Header with the time of the login, in seconds since the epoch (auth_time, not the iat of a refreshed token);
+    default: the session begins when it is first seen."""
+    issuer: Issuer | None = None
+    """The provider that sid and sub belong to; needed only when there are several."""
+    client_id: Text | None = None
+    """The client there; needed only when the provider has several."""
+
+    @model_validator(mode="after")
+    def _names_somebody(self) -> Self:
+        if self.sid is None and self.sub is None:
+            raise wrong("a header binder names a session", "sid, sub or both")
+        return self
+
+
+Binder = Annotated[
+    TokenBinder | TokenEndpointBinder | FormPostBinder | KeycloakCodeBinder | HeaderBinder,
+    Field(discriminator="from_"),
+]
+Learned = TokenEndpointBinder | FormPostBinder | KeycloakCodeBinder
+"""Binders that learn a session when the app answers its login."""
 
 
 class SessionSettings(Settings):

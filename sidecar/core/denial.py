@@ -39,6 +39,7 @@ _TITLES = {
     Reason.EXPIRED: "Your session has ended",
     Reason.BAD_TOKEN: "Your session is not valid",
     Reason.AMBIGUOUS: "Your session is not valid",
+    Reason.UNVOUCHED: "This request is not allowed",
     Reason.UNBOUND: "Please sign in again",
 }
 _TEMPORARY_TITLE = "Please try again in a moment"
@@ -48,6 +49,7 @@ _DETAILS = {
     Reason.EXPIRED: "Your session has reached its maximum age. Sign in again to go on.",
     Reason.BAD_TOKEN: "The session token of this request could not be verified. Sign in again to go on.",
     Reason.AMBIGUOUS: "The cookies of this request cannot be read safely. Sign in again to go on.",
+    Reason.UNVOUCHED: "The session was named by somebody who may not name it. Sign in again to go on.",
     Reason.UNBOUND: "This session is not known here. Sign in again to go on.",
     Reason.STALE: "It cannot be checked at present whether your session is still valid. You stay signed in.",
     Reason.STORE: "It cannot be checked at present whether your session is still valid. You stay signed in.",

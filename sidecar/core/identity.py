@@ -7,7 +7,7 @@ epoch **on the provider's clock**; they are only ever compared with other times 
 
 import enum
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 DIGEST_BYTES = 16
@@ -51,6 +51,11 @@ class BoundSession:
     # can have met a revocation that was written before the key changed.
     others: tuple[tuple[bytes, bytes | None], ...] = field(default=(), repr=False, compare=False)
 
+    @property
+    def all(self) -> "tuple[BoundSession, ...]":
+        """Every session that the credential may belong to, this one first."""
+        return (self,)
+
     def is_same(self, other: "BoundSession") -> bool:
         """Whether both are one session, digested with different keys perhaps."""
         return self.own == other.own or any(own == other.own for own, _ in self.others)
@@ -60,6 +65,45 @@ class BoundSession:
         if other.sub is None:
             return False
         return self.sub == other.sub or any(sub == other.sub for _, sub in self.others)
+
+
+@dataclass(frozen=True, slots=True)
+class SharedSession(BoundSession):
+    """The latest of several sessions that one credential may belong to; it dies with any of them (decision 018).
+
+    Another type and not only another value: what is quick because a credential has one session must not meet this.
+    """
+
+    also: tuple[BoundSession, ...] = field(default=(), repr=False)
+
+    @property
+    def all(self) -> tuple[BoundSession, ...]:
+        return (self, *self.also)
+
+
+def shared(new: BoundSession, olds: Iterable[BoundSession]) -> BoundSession:
+    """`new`, and whatever the credential belonged to before: who cannot tell which it is keeps all of them.
+
+    The same session again keeps its first login time, so that nobody makes a session younger by naming it once more.
+    """
+    first: dict[tuple[bytes, bytes | None], BoundSession] = {}
+    for session in (*new.all[1:], *(each for old in olds for each in old.all)):
+        known = first.setdefault((session.own, session.sub), session)
+        if session.login_time < known.login_time:
+            first[session.own, session.sub] = session
+    also = tuple(_plain(old) for old in first.values() if not _covers(new, old))
+    if not also:
+        return _plain(new)
+    return SharedSession(new.own, new.sub, new.login_time, new.sid_time, new.others, also)
+
+
+def _plain(session: BoundSession) -> BoundSession:
+    return BoundSession(session.own, session.sub, session.login_time, session.sid_time, session.others)
+
+
+def _covers(new: BoundSession, old: BoundSession) -> bool:
+    """Whether every logout that ends `old` ends `new` as well."""
+    return old.own == new.own and old.sub in (None, new.sub) and new.login_time <= old.login_time
 
 
 class Digester:

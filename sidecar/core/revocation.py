@@ -33,6 +33,10 @@ def merge(one: Revocation, other: Revocation) -> Revocation:
 
 def covers(revocation: Revocation, session: BoundSession) -> bool:
     """Whether `session` is dead by `revocation` (`<=`: `iat` has whole seconds, DESIGN promise 3)."""
+    return any(_covers(revocation, each) for each in session.all)
+
+
+def _covers(revocation: Revocation, session: BoundSession) -> bool:
     if revocation.digest == session.own:
         return session.sid_time <= revocation.cutoff
     if revocation.digest == session.sub:

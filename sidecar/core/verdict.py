@@ -23,6 +23,7 @@ class Reason(enum.StrEnum):
     EXPIRED = "session_too_old"
     BAD_TOKEN = "bad_token"  # noqa: S105 - a reason, not a password
     AMBIGUOUS = "ambiguous_credential"
+    UNVOUCHED = "untrusted_header"
     UNBOUND = "unbound_credential"
     STALE = "replica_stale"
     STORE = "store_unavailable"
@@ -44,6 +45,7 @@ class Identity(NamedTuple):
     has_bad_token: bool = False
     is_store_silent: bool = False  # a look-up was needed and failed
     are_keys_missing: bool = False  # a token could not be judged for want of the provider's keys
+    is_unvouched: bool = False  # a peer that is not trusted names a session in a header of trusted proxies
 
     def first_session(self) -> BoundSession | None:
         """The session that new cookies inherit: a proven one, else that of the first bound credential."""
@@ -128,6 +130,8 @@ def decide(
         return ALLOW
     if identity.is_ambiguous:
         return Deny(Reason.AMBIGUOUS)
+    if identity.is_unvouched:
+        return Deny(Reason.UNVOUCHED)
     if identity.has_bad_token:
         return Deny(Reason.BAD_TOKEN)
     if is_revoked(identity, cutoff):
@@ -161,31 +165,30 @@ def is_revoked(identity: Identity, cutoff: Callable[[bytes], int | None]) -> boo
 
 def is_session_revoked(session: BoundSession, cutoff: Callable[[bytes], int | None]) -> bool:
     """DESIGN promise 3: dead iff the login is not after the cut-off, provider's clock against provider's clock."""
-    for own, sub in ((session.own, session.sub), *session.others):
-        until = cutoff(own)
-        if until is not None and session.sid_time <= until:
-            return True
-        until = cutoff(sub) if sub is not None else None
-        if until is not None and session.login_time <= until:
-            return True
+    for each in session.all:
+        for own, sub in ((each.own, each.sub), *each.others):
+            until = cutoff(own)
+            if until is not None and each.sid_time <= until:
+                return True
+            until = cutoff(sub) if sub is not None else None
+            if until is not None and each.login_time <= until:
+                return True
     return False
 
 
 def cutoff_of(session: BoundSession, cutoff: Callable[[bytes], int | None]) -> int:
     """Until when a dead session's credentials are revoked: the latest word about it, at least its own login."""
-    names = (session.own, session.sub), *session.others
+    names = (name for each in session.all for name in ((each.own, each.sub), *each.others))
     digests = [digest for name in names for digest in name if digest is not None]
     return max([session.login_time, *(until for until in map(cutoff, digests) if until is not None)])
 
 
 def _is_too_old(identity: Identity, oldest: float) -> bool:
     """An app may roll its session for ever; revocations are kept for `max_age`, so no older login may be served."""
-    for session in identity.sessions:
-        if session.login_time < oldest:
-            return True
-    for _, session in identity.bound:
-        if session.login_time < oldest:
-            return True
+    for session in identity.all_sessions():
+        for each in session.all:
+            if each.login_time < oldest:
+                return True
     return False
 
 

@@ -162,7 +162,8 @@ class AppLogouts:
     def _only_session(self, judgement: Judgement) -> BoundSession | None:
         """Of several sessions at once nobody can say which one the app has ended, and whose hints are to be shown."""
         identity = judgement.identity
-        return None if identity.is_of_several else identity.first_session()
+        session = identity.first_session()
+        return None if session is None or identity.is_of_several or len(session.all) > 1 else session
 
     def _proofs(self, request: RequestHead) -> list[tuple[Session, str]]:
         """The sessions that tokens in the request prove, as far as the keys are at hand."""

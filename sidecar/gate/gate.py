@@ -12,6 +12,7 @@ from typing import Any, Final
 from sidecar import clock
 from sidecar.bindings.logins import LoginRefused
 from sidecar.core import verdict as rules
+from sidecar.core.callback import CallbackRefused
 from sidecar.core.denial import Answer
 from sidecar.core.identity import BoundSession
 from sidecar.core.paths import Place, is_too_odd, path_of, place
@@ -19,7 +20,7 @@ from sidecar.core.revocation import Revocation
 from sidecar.core.routes import Routes, Rule
 from sidecar.core.verdict import ANONYMOUS, Deny, Identity, Reason
 from sidecar.gate.app_logout import AppLogouts
-from sidecar.gate.callbacks import CallbackRefused, Callbacks
+from sidecar.gate.callbacks import Callbacks
 from sidecar.gate.condemn import Condemner
 from sidecar.gate.counts import Counts
 from sidecar.gate.denials import Denials
@@ -85,7 +86,7 @@ class Gate:
             # A method that the app will take another for fits no route that goes by the method (reference case 42).
             rule = self._routes.find(b"" if request.overrides_method else request.method, path)
             if self._callbacks.may_be(path):  # on an allowed route too: a login that is missed is out of reach for ever
-                return self._judge_callback(request, rule)
+                return self._await_body(request, rule) if request.has_body else self._judge_callback(request, rule)
             if rule.action is None:
                 return _unjudged(rule)
             is_logout = self._app_logouts.is_path(path)
@@ -111,24 +112,43 @@ class Gate:
         judgement.is_control = True
         return judgement
 
-    async def _judge_slowly(self, request: RequestHead, rule: Rule) -> Judgement:
-        identity = await self._identifier.later(request)
+    async def _judge_slowly(self, request: RequestHead, rule: Rule, *, recheck: bool = False) -> Judgement:
+        identity = await self._identifier.later(request, recheck=recheck)
         judged = self._conclude(request, identity, rule, clock.boot())
         return judged if isinstance(judged, Judgement) else await judged
 
-    async def _judge_callback(self, request: RequestHead, rule: Rule) -> Judgement:
+    def _await_body(self, request: RequestHead, rule: Rule) -> Judgement:
+        """Codes and tokens may be in the body: no verdict before all of it is here, unless it cannot be right."""
+        try:
+            self._callbacks.check_head(request)
+        except CallbackRefused as refused:
+            return self._denials.refused(refused.status, refused.reason, rule)
+        judgement = Judgement(None, rule)
+        judgement.awaits_body = True
+        return judgement
+
+    def judge_with_body(
+        self, request: RequestHead, judgement: Judgement, body: bytes
+    ) -> Coroutine[Any, Any, Judgement]:
+        """The verdict on a callback whose body was awaited."""
+        return self._judge_callback(request, judgement.rule, body)
+
+    async def _judge_callback(self, request: RequestHead, rule: Rule, body: bytes = b"") -> Judgement:
         """A callback waits for its turn when another with the same code is in flight (`bindings/logins.py`)."""
         try:
-            login = await self._callbacks.begin(request.target, has_body=request.has_body)
+            login = await self._callbacks.begin(request, body)
         except CallbackRefused as refused:
-            return self._denials.refused(400, refused.reason, rule)
+            return self._denials.refused(refused.status, refused.reason, rule)
         except LoginRefused as refused:
             return self._denials.refused(503, refused.reason, rule)
         try:
-            if rule.action is None:
+            if rule.action is None and login.claim is None:
                 judgement = Judgement(_PERMIT, rule)
             else:
-                judgement = await self._judge_slowly(request, rule)  # after the wait: a logout may have come meanwhile
+                # What only claims to be a login must not take a session away: it matters which there was before.
+                rule = rule if rule.action is not None else self._routes.default
+                # After the wait: a logout may have come meanwhile.
+                judgement = await self._judge_slowly(request, rule, recheck=login.claim is not None)
         except BaseException:
             login.end()
             raise
@@ -240,7 +260,8 @@ class Gate:
         """What a revocation may name to mean this request."""
         identity, session = judgement.identity, judgement.session
         sessions = identity.all_sessions() + ([session] if session is not None else [])
-        digests = [digest for each in sessions for digest in (each.own, each.sub) if digest is not None]
+        names = (name for session in sessions for each in session.all for name in (each.own, each.sub))
+        digests = [name for name in names if name is not None]
         credentials = [credential for credential, _ in identity.bound]
         return tuple(dict.fromkeys((*digests, *credentials, *identity.unbound)))
 

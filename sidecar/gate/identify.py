@@ -17,6 +17,7 @@ from sidecar.core.credentials import MAX_CANDIDATES, MAX_PAIRS, NOTHING, Carrier
 from sidecar.core.identity import BoundSession, Digester, Session
 from sidecar.core.verdict import ANONYMOUS, Identity
 from sidecar.field_names import fold
+from sidecar.gate.vouched import SILENCE, Known, Said, Vouched
 from sidecar.http1.fields import parse_line
 from sidecar.http1.request import RequestHead
 from sidecar.stores.interface import StoreError
@@ -44,6 +45,7 @@ class Presented:
     tokens: tuple[tuple[TokenBinder, bytes], ...] = field(repr=False)
     is_ambiguous: bool
     others: Mapping[bytes, tuple[bytes, ...]] = field(default_factory=dict)  # the same digests under other keys
+    said: Said = SILENCE  # in the fields of a trusted proxy
 
 
 _NOTHING_PRESENTED = Presented((), (), is_ambiguous=False)
@@ -60,8 +62,10 @@ class Identifier:
         directory: Directory,
         digester: Digester,
         cutoff: Callable[[bytes], int | None],
+        vouched: Vouched | None = None,
     ) -> None:
-        """`cutoff` is the replica's look-up of a digest: when it was revoked."""
+        """`cutoff` is the replica's look-up of a digest: when it was revoked. `vouched`: of the `header` binders."""
+        self._vouched = vouched
         self._cutoff = cutoff
         self._carriers = carriers
         self._tokens = tokens
@@ -70,17 +74,18 @@ class Identifier:
         self._bound = functools.lru_cache(16_384)(digester.bound)
         self._lines: dict[bytes, Presented] = {}
         self._mark = object()  # of what was made with the present key; heads are remembered longer than that
-        self.token_headers = frozenset(fold(token.header) for token in tokens if token.header)
+        names = vouched.names if vouched is not None else frozenset()
+        self.token_headers = names | frozenset(fold(token.header) for token in tokens if token.header)
         self._reads_target = carriers.reads_target
-        self._reads_headers = bool(carriers.headers) or any(token.header for token in tokens)
+        self._reads_headers = bool(carriers.headers or self.token_headers)
 
     def now(self, request: RequestHead, now: float) -> Identity | None:
         """The identity, as far as memory can tell; None when somebody has to be asked. `now` is boot time."""
         presented = self.presented(request)
         if presented is _NOTHING_PRESENTED:
             return ANONYMOUS
-        if presented.is_ambiguous:
-            return Identity(is_ambiguous=True)
+        if (doubt := _doubt(presented)) is not None:
+            return doubt
         sessions: list[BoundSession] = []
         for binder, token in presented.tokens:
             read = binder.read(token)
@@ -90,10 +95,22 @@ class Identifier:
                 return Identity(has_bad_token=True)
             if isinstance(read, Session):
                 sessions.append(self._bound(read))
-        return self._bound_now(sessions, presented, now)
-
-    def _bound_now(self, sessions: list[BoundSession], presented: Presented, now: float) -> Identity | None:
         bound: list[tuple[bytes, BoundSession]] = []
+        if self._vouched is not None:
+            for named in presented.said.named:
+                known = self._vouched.now(named, now)
+                if known is None:
+                    return None
+                _add(known, sessions, bound)
+        return self._bound_now(sessions, bound, presented, now)
+
+    def _bound_now(
+        self,
+        sessions: list[BoundSession],
+        bound: list[tuple[bytes, BoundSession]],
+        presented: Presented,
+        now: float,
+    ) -> Identity | None:
         unbound: list[bytes] = []
         for credential in presented.credentials:
             known = self._directory.cached(credential, now)
@@ -118,7 +135,7 @@ class Identifier:
             remembered = block.remembered = self._mark, self._single(self.presented(request))
         credential = remembered[1]
         session = self._directory.cached(credential, now) if credential else None
-        return (credential, session) if isinstance(session, BoundSession) else None
+        return (credential, session) if type(session) is BoundSession else None  # one session: no shared one
 
     def _single(self, presented: Presented) -> bytes:
         is_plain = not (presented.tokens or presented.is_ambiguous or presented.others)
@@ -129,8 +146,8 @@ class Identifier:
         presented = self.presented(request)
         if presented is _NOTHING_PRESENTED:
             return ANONYMOUS
-        if presented.is_ambiguous:
-            return Identity(is_ambiguous=True)
+        if (doubt := _doubt(presented)) is not None:
+            return doubt
         sessions: list[BoundSession] = []
         for binder, token in presented.tokens:
             read = await binder.read_slow(token)
@@ -140,12 +157,16 @@ class Identifier:
                 return Identity(has_bad_token=True)
             if isinstance(read, Session):
                 sessions.append(self._bound(read))
+        by_header: list[tuple[bytes, BoundSession]] = []
         try:
+            if self._vouched is not None:
+                for named in presented.said.named:
+                    _add(await self._vouched.later(named), sessions, by_header)
             bound, unbound = await self._find(presented, recheck=recheck)
             bound, unbound = await self._bind_companions(sessions, bound, unbound, presented)
         except StoreError:
             return Identity(tuple(sessions), unbound=presented.credentials, is_store_silent=True)
-        return _identity(sessions, bound, unbound)
+        return _identity(sessions, [*by_header, *bound], unbound)
 
     def presented(self, request: RequestHead) -> Presented:
         """The candidates of a request, as digests, and its tokens."""
@@ -160,6 +181,9 @@ class Identifier:
             found.append(self._digested(in_target, ()))
         if self._reads_headers:
             found.append(self._in_headers(request))
+        said = self._vouched.said(request) if self._vouched is not None else SILENCE
+        if said is not SILENCE:
+            found.append(Presented((), (), is_ambiguous=False, said=said))
         found = [part for part in found if part is not _NOTHING_PRESENTED]
         if len(found) < 2:
             return found[0] if found else _NOTHING_PRESENTED
@@ -168,6 +192,7 @@ class Identifier:
             tuple(dict.fromkeys(token for part in found for token in part.tokens)),
             any(part.is_ambiguous for part in found),
             {credential: others for part in found for credential, others in part.others.items()},
+            said,
         )
 
     def forget(self) -> None:
@@ -290,19 +315,34 @@ class Identifier:
         if not sessions:
             return bound, unbound
         newest = max(sessions, key=lambda session: session.login_time)
+        binder = "token" if presented.tokens else "header"
         # One that is revoked already had an owner, whose binding is lost: it stays dead.
         dead = [credential for credential in unbound if self._cutoff(credential) is not None]
         ownerless = [credential for credential in unbound if credential not in dead]
         for credential in ownerless:
-            await self._directory.bind(credential, newest, binder="token")
+            await self._directory.bind(credential, newest, binder=binder)
         updated = [(credential, newest) for credential in ownerless]
         for credential, session in bound:
             if _is_later_login(newest, session):
-                await self._directory.bind(_own_digest(credential, presented), newest, binder="token")
+                await self._directory.bind(_own_digest(credential, presented), newest, binder=binder)
                 updated.append((credential, newest))
             else:
                 updated.append((credential, session))
         return updated, dead
+
+
+def _doubt(presented: Presented) -> Identity | None:
+    """The identity of a request that is denied as it is: there is nobody to be asked about it."""
+    said = presented.said
+    if not (presented.is_ambiguous or said.is_unvouched or said.is_bad):
+        return None
+    return Identity(is_ambiguous=presented.is_ambiguous, is_unvouched=said.is_unvouched, has_bad_token=said.is_bad)
+
+
+def _add(known: Known, sessions: list[BoundSession], bound: list[tuple[bytes, BoundSession]]) -> None:
+    sessions.append(known.session)
+    if known.credential is not None:
+        bound.append((known.credential, known.session))
 
 
 def _identity(sessions: list[BoundSession], bound: list[tuple[bytes, BoundSession]], unbound: list[bytes]) -> Identity:
@@ -323,7 +363,9 @@ def _own_digest(named: bytes, presented: Presented) -> bytes:
 
 def _is_later_login(new: BoundSession, old: BoundSession) -> bool:
     """Another login of the same person. A refreshed token of the same sid is not: it keeps the first login time."""
-    return not new.is_same(old) and new.is_of_same_subject(old) and new.login_time > old.login_time
+    return all(
+        not new.is_same(each) and new.is_of_same_subject(each) and new.login_time > each.login_time for each in old.all
+    )
 
 
 def _values(request: RequestHead, name: bytes) -> list[bytes]:

@@ -7,6 +7,7 @@ from sidecar.core.denial import Answer
 from sidecar.core.identity import BoundSession, Session
 from sidecar.core.routes import Rule
 from sidecar.core.verdict import ANONYMOUS, Identity, Permit
+from sidecar.gate.callbacks import Claim
 
 
 class Login(Protocol):
@@ -15,6 +16,10 @@ class Login(Protocol):
     @property
     def session(self) -> Session | None:
         """Whom the app has just logged in."""
+
+    @property
+    def claim(self) -> Claim | None:
+        """The session that the callback names itself, as long as nothing better is known."""
 
     @property
     def failed(self) -> bool:
@@ -38,6 +43,7 @@ class Judgement:
     login: Login | None = None
     is_reviewed = True  # False on routes that are forwarded unjudged
     is_control = False  # for the control application instead of the app
+    awaits_body = False  # a callback that cannot be judged before its body is here
     is_logout_path = False
     is_spared = False  # not cut by a revocation: the app's logout, until its answer says that it is none
     decision = "allow"  # or the reason of a denial, for the access log
@@ -59,7 +65,8 @@ class Judgement:
 
     def is_fresh_login(self, learned: BoundSession | None) -> bool:
         """Whether the app has just logged in anew, so that what the request presented before does not count."""
-        return learned is not None and self.login is not None and self.login.session is not None
+        login = self.login
+        return learned is not None and login is not None and (login.session is not None or login.claim is not None)
 
 
 @dataclass(slots=True)

@@ -6,19 +6,31 @@ known: the cookie inherits the session with its first login time. The app set a 
 proves the session of the cookie. Bindings are in the store before the response goes out.
 """
 
-from collections.abc import Iterable, Sequence
+import asyncio
+import logging
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
+from sidecar import clock, metrics
 from sidecar.bindings.directory import UNKNOWN, Directory
+from sidecar.core.completion import Outcome
 from sidecar.core.cookies import SetCookie, parse_set_cookie
-from sidecar.core.identity import BoundSession
+from sidecar.core.identity import BoundSession, shared
 from sidecar.core.verdict import Identity, Reason
+from sidecar.gate.callbacks import Claim
 from sidecar.gate.enforcement import Enforcement
 from sidecar.gate.identify import Identifier
 from sidecar.gate.judgement import Judgement
 from sidecar.http1.fields import parse_line
 from sidecar.http1.request import RequestHead
 from sidecar.http1.response import ResponseHead
+from sidecar.log import Repeated
+
+_logger = logging.getLogger(__name__)
+
+_HINT: Final = "no new session cookie: the login failed, or the app keeps its cookie and needs success.cookie: kept"
+_MOST_SHARED: Final = 4  # sessions of one credential; a browser that needs more signs in with new cookies
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +42,16 @@ class Lesson:
     tokens: tuple[tuple[bytes, bytes], ...] = field(repr=False)  # token cookies that the app sets
     binder: str
     refusal: Reason | None = None  # why nothing can be learned, so that the answer must not get out
+    withholds: bool = False  # the session cookies that the app sets; nobody can say what they are
+    is_claimed: bool = False  # the session is one that the callback named: it takes no credential from another
 
 
 class Teacher:
     """Reads lessons out of responses and writes bindings."""
 
     def __init__(self, *, identifier: Identifier, enforcement: Enforcement, directory: Directory) -> None:
+        self._unconfirmed = Repeated(_logger, logging.WARNING, "login_unconfirmed", clock=clock.boot)
+        self._claiming = asyncio.Lock()
         self._identifier = identifier
         self._enforcement = enforcement
         self._directory = directory
@@ -44,6 +60,8 @@ class Teacher:
         """What the response teaches; None when it is nothing that has to be written down."""
         cookies = self._declared(response.lines)
         login = judgement.login
+        if login is not None and login.claim is not None and not login.failed:
+            return self._read_claim(request, judgement, response, login.claim, cookies)
         joined = login.session if login is not None else None
         is_unverified = login is not None and login.failed
         session = self._identifier.bound(joined) if joined is not None and not is_unverified else judgement.session
@@ -69,12 +87,60 @@ class Teacher:
             return Lesson(None, (), (), binder, Reason.AMBIGUOUS)
         return Lesson(session, news, tokens, binder)
 
+    def _read_claim(
+        self,
+        request: RequestHead,
+        judgement: Judgement,
+        response: ResponseHead,
+        claim: Claim,
+        cookies: Sequence[SetCookie],
+    ) -> Lesson | None:
+        identifier, binder = self._identifier, claim.binder
+        presented = identifier.presented(request).credentials
+        tokens = tuple((each.name, each.value) for each in cookies if identifier.is_token_cookie(each.name))
+        values = (each.value for each in cookies if not identifier.is_token_cookie(each.name))
+        credentials = tuple(dict.fromkeys(map(identifier.digest, values)))
+        is_new = any(credential not in presented for credential in credentials)
+        outcome = claim.completion.outcome(response.status, _location(response), is_cookie_new=is_new)
+        if outcome is Outcome.FAILED:
+            return Lesson(None, (), (), binder, withholds=True) if cookies else None
+        known = judgement.identity.all_sessions()
+        credentials = credentials or presented
+        if not credentials or (outcome is Outcome.UNCLEAR and not known):
+            metrics.logins.labels("unconfirmed").inc()
+            self._unconfirmed.note(binder=binder, hint=_HINT)
+            return None
+        if not is_new and len(presented) > 1 and judgement.identity.is_of_several:
+            return Lesson(None, (), (), binder, Reason.AMBIGUOUS)  # nobody can say which of them the app has used
+        session = shared(identifier.bound(claim.session), [*known, *self._known(credentials)])
+        if len(session.all) > _MOST_SHARED:
+            return Lesson(None, (), (), binder, Reason.AMBIGUOUS)
+        return Lesson(session, credentials, tokens, binder, is_claimed=True)
+
+    def _known(self, credentials: Iterable[bytes]) -> Iterator[BoundSession]:
+        """What is known in memory of credentials that the app sets: it may set one that was there before."""
+        for known in map(self._directory.cached, credentials):
+            if isinstance(known, BoundSession):
+                yield known
+
     async def learn(self, lesson: Lesson) -> BoundSession | None:
         """Write the bindings; returns the session that they now have. Raises StoreError."""
         session = lesson.session
         if lesson.tokens:
             session = await self._identifier.session_of_tokens(lesson.tokens) or session
+        if session is not None and lesson.is_claimed:
+            return await self._bind_claimed(session, lesson)
         if session is not None:
+            for credential in lesson.credentials:
+                await self._directory.bind(credential, session, binder=lesson.binder)
+        return session
+
+    async def _bind_claimed(self, session: BoundSession, lesson: Lesson) -> BoundSession:
+        """Ask again, and one after the other: a login may have taken a credential while the app was answering."""
+        async with self._claiming:
+            for credential in lesson.credentials:
+                found = await self._directory.find(credential, max_age_s=0.0)
+                session = shared(session, [found]) if found is not None else session
             for credential in lesson.credentials:
                 await self._directory.bind(credential, session, binder=lesson.binder)
         return session
@@ -116,6 +182,10 @@ class Teacher:
 
 def _is_of_another(identity: Identity, session: BoundSession | None) -> bool:
     return session is None or not all(session.is_same(bound) for _, bound in identity.bound)
+
+
+def _location(response: ResponseHead) -> bytes | None:
+    return next((value for name, value in map(parse_line, response.lines) if name == b"location"), None)
 
 
 def _cookies_set(lines: Iterable[bytes]) -> list[SetCookie]:

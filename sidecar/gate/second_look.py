@@ -87,7 +87,11 @@ class SecondLook:
             judgement.session = session
             if self._remember is not None:
                 await self._remember(session, *cookies_of(request, response, self._teacher.is_declared))
-        return self.review(request, judgement, response, session)
+        review = self.review(request, judgement, response, session)
+        if lesson.withholds and review.answer is None:
+            lines = response.lines if review.lines is None else review.lines
+            return Review(lines=self._teacher.without_cookies(lines))
+        return review
 
     def _login_lost(self, request: RequestHead, judgement: Judgement, reason: Reason) -> Review:
         if judgement.login is not None:
@@ -98,13 +102,18 @@ class SecondLook:
         self, request: RequestHead, judgement: Judgement, response: ResponseHead, learned: BoundSession | None = None
     ) -> Review:
         """What of the response goes out. `learned`: the session of the cookies that were bound just now."""
-        is_dead = self._verdicts.is_dead(judgement.identity) and not judgement.is_fresh_login(learned)
-        if is_dead or self._verdicts.is_over(judgement.session):
+        reason = self._why_not(judgement, learned)
+        if reason is not None:
             if judgement.is_logout_path:
                 return Review(lines=self._teacher.without_cookies(response.lines))
-            return self._denials.late(request, judgement, Deny(Reason.REVOKED))
-        if self._verdicts.is_in_doubt(judgement.identity, judgement.session, judgement.rule, clock.boot()):
-            return self._denials.late(request, judgement, Deny(Reason.STALE))
+            return self._denials.late(request, judgement, Deny(reason))
         if judgement.expired_cookies:
             return Review(lines=self._teacher.with_expired(response.lines, judgement.expired_cookies))
         return Review()
+
+    def _why_not(self, judgement: Judgement, learned: BoundSession | None) -> Reason | None:
+        verdicts, identity, session = self._verdicts, judgement.identity, judgement.session
+        is_dead = verdicts.is_dead(identity) and not judgement.is_fresh_login(learned)
+        if is_dead or verdicts.is_over(session):
+            return Reason.REVOKED
+        return Reason.STALE if verdicts.is_in_doubt(identity, session, judgement.rule, clock.boot()) else None

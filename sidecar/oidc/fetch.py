@@ -10,8 +10,10 @@ from typing import Any
 
 import aiohttp
 
+from sidecar import clock
 from sidecar.core.logout_token import TokenError, decode_json
 from sidecar.errors import SidecarError
+from sidecar.oidc.provider_clock import Heard, heard
 
 MAX_DOCUMENT_BYTES = 512 * 1024
 TIMEOUT = aiohttp.ClientTimeout(total=5, sock_connect=2, sock_read=3)
@@ -31,6 +33,7 @@ class Fetched:
 
     document: Any
     max_age: int | None
+    clock: Heard | None = None  # the sender's
 
 
 def client_session() -> aiohttp.ClientSession:
@@ -48,13 +51,14 @@ async def fetch_json(session: aiohttp.ClientSession, url: str, tls: ssl.SSLConte
         ) as response:
             if response.status != 200:
                 raise KeysUnavailable("http_status", f"{url} answered {response.status}, expected 200")
+            clock_of_sender = heard(response.headers, clock.boot())
             body = await _bounded_body(response, url)
             max_age = _max_age(response.headers.get("Cache-Control", ""))
     except TimeoutError as error:
         raise KeysUnavailable("timeout", f"{url} did not answer in time") from error
     except (aiohttp.ClientError, OSError, ValueError) as error:
         raise KeysUnavailable("unreachable", f"{url}: {type(error).__name__}") from error
-    return Fetched(parse_document(body, url), max_age)
+    return Fetched(parse_document(body, url), max_age, clock_of_sender)
 
 
 def parse_document(body: bytes, source: str) -> Any:

@@ -1,7 +1,8 @@
 """ID tokens: the claims of a signed token in, a `Session` or a `TokenError` out.
 
-Two readings of the same token. `login` is for a token that has just come from the token endpoint: the whole of OpenID
-Connect Core 1.0 (errata 2) section 3.1.3.7, cited below as Core, one check per step. `session_token` is for a token
+Three readings of the same token. `login` is for a token that has just come from the token endpoint: the whole of OpenID
+Connect Core 1.0 (errata 2) section 3.1.3.7, cited below as Core, one check per step. `front_login` is for one that came
+through the browser, together with what it vouches for. `session_token` is for a token
 that the browser carries as its session (binder `token`): its `exp` says nothing about the app's session and is not
 read.
 
@@ -9,6 +10,8 @@ Signatures are checked before: `LoginReader` and `sidecar/bindings/token.py` ask
 never taken for either. The text of an error never repeats what the token says, because that may be personal data.
 """
 
+import base64
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -51,6 +54,14 @@ class LoginReader:
         verified = await self.verifier.verify(token, budget_s=self.budget_s)
         return login(verified.header, verified.claims, client=self.client, now=self.clock(), leeway=self.leeway)
 
+    async def read_front(self, token: str, *, code: str | None, access_token: str | None) -> Session:
+        """The same for a token that came through the browser, beside this code and this access token."""
+        verified = await self.verifier.verify(token, budget_s=self.budget_s)
+        session = login(verified.header, verified.claims, client=self.client, now=self.clock(), leeway=self.leeway)
+        _check_hash(verified, "c_hash", code)  # Core 3.3.2.10
+        _check_hash(verified, "at_hash", access_token)  # Core 3.2.2.9
+        return session
+
 
 def login(header: Mapping[str, Any], claims: object, *, client: Client, now: float, leeway: float) -> Session:
     """Core 3.1.3.7 for a token that was issued just now."""
@@ -82,6 +93,25 @@ def session_token(header: Mapping[str, Any], claims: object, *, client: Client) 
     # A refreshed token keeps the sid and gets a new iat; only a later auth_time proves a later login.
     auth_time = _date(mine, "auth_time")
     return _session(mine, client, _client_of(mine, names, client), issued_at, auth_time)
+
+
+def _check_hash(verified: Verified, name: str, beside: str | None) -> None:
+    """A token that came through the browser vouches for what came with it; else anybody could put two logins together.
+
+    Core requires the hashes there, so that one that is missing is as bad as one that is wrong.
+    """
+    if beside is None:
+        return
+    digest = hashlib.new(_hash_of(verified.header.get("alg")), beside.encode(errors="surrogatepass")).digest()
+    expected = base64.urlsafe_b64encode(digest[: len(digest) // 2]).rstrip(b"=").decode()
+    if verified.claims.get(name) != expected:
+        raise TokenError(f"wrong_{name}", f"{name} does not fit what came beside the ID token")
+
+
+def _hash_of(alg: object) -> str:
+    """The hash of a signature algorithm (Core 3.1.3.6). EdDSA names none; Ed25519 hashes with SHA-512 inside."""
+    bits = str(alg)[-3:]
+    return f"sha{bits}" if bits in ("256", "384", "512") else "sha512"
 
 
 def _own_claims(header: Mapping[str, Any], claims: object, client: Client) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from sidecar import clock, log, metrics
 from sidecar.oidc.discovery import Metadata
 from sidecar.oidc.fetch import KeysUnavailable
 from sidecar.oidc.jwks import EMPTY, KeyId, KeySet
+from sidecar.oidc.provider_clock import UNHEARD_S, Heard
 from sidecar.oidc.signature import is_usable
 from sidecar.oidc.source import Loaded, Source
 
@@ -58,6 +59,7 @@ class ProviderKeys:
         self._loaded_at: float | None = None
         self._retired: dict[KeyId, tuple[Key, float]] = {}  # until when; oldest first
         self._error: KeysUnavailable | None = None
+        self._clock: Heard | None = None
         self._load: asyncio.Task[None] | None = None
         self._forced_at = self._failed_at = float("-inf")
         self._wake = asyncio.Event()
@@ -69,6 +71,10 @@ class ProviderKeys:
     def is_loaded(self) -> bool:
         """Whether there has ever been a good answer."""
         return self._loaded_at is not None
+
+    def provider_now(self) -> float:
+        """Seconds since the epoch on the provider's clock, never more than it shows (`provider_clock.py`)."""
+        return clock.early() - UNHEARD_S if self._clock is None else self._clock.now(self._now())
 
     def problem(self) -> str | None:
         """What is wrong with the keys, for the operator; None when nothing is."""
@@ -184,6 +190,7 @@ class ProviderKeys:
             log.event(logger, logging.INFO, "keys_loaded", provider=self._issuer, **counts)
         self._retire(loaded.keys)
         self._keys, self._max_age, self._loaded_at, self._error = loaded.keys, loaded.max_age, self._now(), None
+        self._clock = loaded.clock or self._clock
         metrics.jwks_fetches.labels(self._issuer, "ok").inc()
         metrics.jwks_last_success.labels(self._issuer).set(clock.wall())
 

@@ -7,25 +7,29 @@ the session is known.
 
     POST /token                               or /{name}/token with several providers
     GET  /.well-known/openid-configuration    or /{name}/.well-known/openid-configuration
+    /jwks /userinfo /introspect /revoke /par  what else an app without a way to the provider needs (`_PASSED`)
 
-Not an open relay: it listens on loopback, talks to loopback peers only, and only to the token endpoint of a configured
-provider. It adds no credentials and keeps nothing, unless somebody asks to be handed the logins (`Keep`).
-`client_secret_basic`, `client_secret_post` and PKCE pass through. `private_key_jwt`, mutual TLS and DPoP are bound to
-the real endpoint (`aud`, certificate, `htu`): the app has to name its URL in the assertion, or the provider refuses and
-the app gets to see the provider's own error.
+Not an open relay: it listens on loopback, talks to loopback peers only, and only to what the discovery document of a
+configured provider names. It adds no credentials and keeps nothing, unless somebody asks to be handed the
+logins (`Keep`). `client_secret_basic`, `client_secret_post` and
+PKCE pass through. `private_key_jwt`, mutual TLS and DPoP are bound to the real endpoint (`aud`, certificate, `htu`):
+the app has to name its URL in the assertion, or the provider refuses and the app gets to see the provider's own error.
+
+A code that no callback is waiting with belongs to a login that nobody could ever end. Where `refuses_unjoined` it is
+not redeemed at all.
 """
 
 import ipaddress
 import logging
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, Protocol
 from urllib.parse import parse_qsl
 
 import aiohttp
 from aiohttp import hdrs, web
-from multidict import CIMultiDict, CIMultiDictProxy
 
 from sidecar import metrics
 from sidecar.core.identity import Session
@@ -33,23 +37,24 @@ from sidecar.core.logout_token import TokenError, decode_json
 from sidecar.errors import SidecarError
 from sidecar.log import event
 from sidecar.oidc.discovery import WELL_KNOWN, Metadata
+from sidecar.oidc.relay_outbound import NOT_FORWARDED, NOT_RETURNED, TIMEOUT, Answer, Outbound, RelayRefused, passed
 
 MAX_REQUEST_BYTES = 64 * 1024
-MAX_ANSWER_BYTES = 1024 * 1024
-TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=5)
 
 _logger = logging.getLogger(__name__)
 
-# RFC 9110 section 7.6.1, and what describes the connection rather than the message.
-_HOP_BY_HOP = frozenset(
-    ("connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "expect")
-)
-# Proxy-Authorization is for us (RFC 9110 section 11.7.2). Cookies mean nothing between two servers.
-_NOT_FORWARDED = _HOP_BY_HOP | {"host", "content-length", "accept-encoding", "cookie", "proxy-authorization"}
-# The body arrives here decoded, so neither its length nor its encoding holds any more.
-_NOT_RETURNED = _HOP_BY_HOP | {"content-length", "content-encoding", "set-cookie", "proxy-authenticate"}
 # The browser goes to these; everything else in the document is for the app, which may have to take the internal way.
 _FRONT_CHANNEL = frozenset(("authorization_endpoint", "end_session_endpoint", "op_policy_uri", "op_tos_uri"))
+# What is passed through without being read: the member of the document, our path, the methods.
+_PASSED: Final = (
+    ("jwks_uri", "/jwks", ("GET",)),
+    ("userinfo_endpoint", "/userinfo", ("GET", "POST")),
+    ("introspection_endpoint", "/introspect", ("POST",)),
+    ("revocation_endpoint", "/revoke", ("POST",)),
+    ("pushed_authorization_request_endpoint", "/par", ("POST",)),
+)
+# By these an app could find the provider's own token endpoint (RFC 8705 section 5, RFC 8414 section 2.1).
+_WAYS_AROUND: Final = frozenset(("mtls_endpoint_aliases", "signed_metadata"))
 
 
 class MetadataSource(Protocol):
@@ -78,6 +83,9 @@ class Joins(Protocol):
     def fail(self, code: str) -> bool | Awaitable[bool]:
         """The code was exchanged, for nobody knows what."""
 
+    def is_awaited(self, code: str) -> bool:
+        """Whether a callback with this code is in flight. One that is not is counted and logged."""
+
 
 # A login, its ID token and the whole answer, for who has to keep something of it. Never raises.
 Keep = Callable[[Session, str, Mapping[str, Any]], Awaitable[None]]
@@ -93,126 +101,106 @@ class RelayedProvider:
     tls: ssl.SSLContext | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    status: int
-    headers: CIMultiDictProxy[str] = field(repr=False)
-    body: bytes = field(repr=False)
-
-
-class _Refused(SidecarError):
-    """The relay itself answers, with an error of RFC 6749 section 5.2."""
-
-    def __init__(self, status: int, reason: str, message: str) -> None:
-        super().__init__(reason, message)
-        self.status = status
-
-
 def relay_app(
     providers: Sequence[RelayedProvider],
     *,
     logins: Joins,
+    refuses_unjoined: bool = False,
     keep: Keep | None = None,
     timeout: aiohttp.ClientTimeout = TIMEOUT,
 ) -> web.Application:
     """The relay as an aiohttp application; the caller binds it to loopback."""
     app = web.Application(client_max_size=MAX_REQUEST_BYTES, middlewares=[_guard])
-    outbound = _Outbound(timeout)
+    outbound = Outbound(timeout)
     app.cleanup_ctx.append(outbound.lifetime)
     for provider in providers:
         prefix = "" if len(providers) == 1 else f"/{provider.name}"
-        route = _Route(provider, f"{prefix}/token", logins, outbound, keep)
-        app.router.add_post(route.path, route.token)
-        app.router.add_get(prefix + WELL_KNOWN, route.discovery)
+        relayed = _Relayed(provider, prefix, logins, outbound, refuses_unjoined=refuses_unjoined, keep=keep)
+        app.router.add_post(f"{prefix}/token", relayed.token)
+        app.router.add_get(prefix + WELL_KNOWN, relayed.discovery)
+        for member, path, methods in _PASSED:
+            for method in methods:
+                app.router.add_route(method, prefix + path, partial(relayed.pass_through, member))
     return app
 
 
-class _Outbound:
-    """The client side: no cookies, no redirects, no proxy from the environment, bounded in time and size."""
-
-    def __init__(self, timeout: aiohttp.ClientTimeout) -> None:
-        self._timeout = timeout
-        self._session: aiohttp.ClientSession | None = None
-
-    async def lifetime(self, _app: web.Application) -> AsyncIterator[None]:
-        async with aiohttp.ClientSession(
-            timeout=self._timeout,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=False,
-            skip_auto_headers=(hdrs.USER_AGENT, hdrs.CONTENT_TYPE),
-        ) as self._session:
-            yield
-
-    async def post(self, url: str, headers: CIMultiDict[str], body: bytes, tls: ssl.SSLContext | None) -> _Answer:
-        """Send a token request. Raises _Refused when no whole answer came."""
-        if self._session is None:
-            raise RuntimeError("the relay has not been started")
-        headers[hdrs.ACCEPT_ENCODING] = "identity"  # the size limit then counts what was sent
-        try:
-            async with self._session.post(
-                url, data=body, headers=headers, allow_redirects=False, ssl=True if tls is None else tls
-            ) as response:
-                return _Answer(response.status, response.headers, await _bounded(response.content))
-        except TimeoutError as error:
-            raise _Refused(504, "timeout", "the provider did not answer in time") from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise _Refused(502, "unreachable", "the provider cannot be reached or broke off") from error
-
-
-class _Route:
-    """The two resources of one provider."""
+class _Relayed:
+    """The resources of one provider, below `prefix`."""
 
     def __init__(
-        self, provider: RelayedProvider, path: str, logins: Joins, outbound: _Outbound, keep: Keep | None
+        self,
+        provider: RelayedProvider,
+        prefix: str,
+        logins: Joins,
+        outbound: Outbound,
+        *,
+        refuses_unjoined: bool,
+        keep: Keep | None,
     ) -> None:
-        self.path = path
         self._keep = keep
         self._provider = provider
+        self._prefix = prefix
         self._logins = logins
         self._outbound = outbound
+        self._refuses_unjoined = refuses_unjoined
         self._has_hinted = False
 
     async def token(self, request: web.Request) -> web.Response:
         """Forward a token request; join its login before the app sees the answer."""
         body = await _request_body(request)
         asked = _parameters(request.content_type, body)
+        code = _code_of(asked)
+        if code is not None and self._refuses_unjoined and not self._logins.is_awaited(code):
+            raise _unjoined()
         url = (await self._provider.source.metadata()).endpoint("token_endpoint")
-        answer = await self._outbound.post(url, _passed(request.headers, _NOT_FORWARDED), body, self._provider.tls)
-        if 200 <= answer.status < 300:
-            await self._join(asked, answer)
-        else:
+        answer = await self._ask(request, url, body)
+        if not 200 <= answer.status < 300:
             self._note_refusal(asked, answer.status)
-        return web.Response(status=answer.status, body=answer.body, headers=_passed(answer.headers, _NOT_RETURNED))
+        elif code is None:
+            # Only a code begins a session. A refreshed ID token never changes the login time (DESIGN section 5).
+            metrics.logins.labels("other_grant").inc()
+        elif not await self._join(code, answer) and self._refuses_unjoined:
+            raise _unjoined()  # the callback has ended meanwhile
+        return _as_answered(answer)
 
     async def discovery(self, request: web.Request) -> web.Response:
-        """The provider's document, with our token endpoint."""
-        metadata = await self._provider.source.metadata()
-        reachable = {name: url for name, url in metadata.endpoints.items() if name not in _FRONT_CHANNEL}
-        document = {**metadata.document, **reachable, "token_endpoint": _own_origin(request) + self.path}
-        return web.json_response(document)
+        """The provider's document, with our own addresses for what goes through here."""
+        metadata, ours = await self._provider.source.metadata(), _own_origin(request) + self._prefix
+        document = {name: value for name, value in metadata.document.items() if name not in _WAYS_AROUND}
+        document |= {name: url for name, url in metadata.endpoints.items() if name not in _FRONT_CHANNEL}
+        document |= {member: ours + path for member, path, _ in _PASSED if member in metadata.endpoints}
+        return web.json_response(document | {"token_endpoint": f"{ours}/token"})
 
-    async def _join(self, asked: Mapping[str, object], answer: _Answer) -> None:
-        # Only a code begins a session. A refreshed ID token never changes the login time (DESIGN section 5).
-        code = asked.get("code")
-        if asked.get("grant_type") != "authorization_code" or not isinstance(code, str):
-            metrics.logins.labels("other_grant").inc()
-            return
+    async def pass_through(self, member: str, request: web.Request) -> web.Response:
+        """Forward what says nothing about a login."""
+        url = (await self._provider.source.metadata()).endpoints.get(member)
+        if url is None:
+            raise RelayRefused(404, "endpoint_missing", f"the provider's metadata names no usable {member}")
+        if query := request.rel_url.raw_query_string:
+            url += ("&" if "?" in url else "?") + query
+        return _as_answered(await self._ask(request, url, await _request_body(request)))
+
+    async def _ask(self, request: web.Request, url: str, body: bytes) -> Answer:
+        headers = passed(request.headers, NOT_FORWARDED)
+        return await self._outbound.send(request.method, url, headers, body, self._provider.tls)
+
+    async def _join(self, code: str, answer: Answer) -> bool:
+        """Tell the callback whom its code stands for. False when there is none any more."""
         try:
             members = _members(answer.body)
             token = _id_token(members)
             if token is None:  # OAuth without OpenID Connect: there is no session to know
                 metrics.logins.labels("no_id_token").inc()
                 event(_logger, logging.WARNING, "login_without_id_token", provider=self._provider.name)
-                return
+                return True
             session = await self._provider.reader.read(token)
         except TokenError as error:
             # The app may accept what we could not verify, so its login must not reach the browser.
             event(_logger, logging.WARNING, "login_unverified", provider=self._provider.name, reason=error.reason)
-            await _known(self._logins.fail(code))
-            return
+            return await _known(self._logins.fail(code))
         if self._keep is not None:  # before the app can answer: its user may log out with the next request
             await self._keep(session, token, members)
-        await _known(self._logins.complete(code, session))
+        return await _known(self._logins.complete(code, session))
 
     def _note_refusal(self, asked: Mapping[str, object], status: int) -> None:
         metrics.logins.labels("refused").inc()
@@ -223,14 +211,14 @@ class _Route:
         event(_logger, logging.DEBUG, "token_request_refused", provider=self._provider.name, status=status)
 
 
-async def _known(joined: bool | Awaitable[bool]) -> None:  # noqa: FBT001 - what `Joins` returns
+async def _known(joined: bool | Awaitable[bool]) -> bool:  # noqa: FBT001 - what `Joins` returns
     """The app gets no answer before the callback knows of its login: it would pass as none, and no logout reach it."""
     if isinstance(joined, bool):
-        return
+        return joined
     try:
-        await joined
+        return await joined
     except SidecarError as error:
-        raise _Refused(503, error.reason, "the callback cannot be told of its login now") from error
+        raise RelayRefused(503, error.reason, "the callback cannot be told of its login now") from error
 
 
 @web.middleware
@@ -239,23 +227,22 @@ async def _guard(
 ) -> web.StreamResponse:
     """Loopback peers only; our own errors as RFC 6749 section 5.2 has them; nothing is cached (section 5.1)."""
     if not _is_local(request):
-        return _problem(403, "access_denied", "the relay serves its own pod only")
+        return _problem(RelayRefused(403, "access_denied", "the relay serves its own pod only"))
     try:
         return await handler(request)
-    except _Refused as error:
-        return _problem(error.status, error.reason, str(error))
+    except RelayRefused as error:
+        return _problem(error)
     except web.HTTPRequestEntityTooLarge:
-        return _problem(413, "invalid_request", f"a token request has at most {MAX_REQUEST_BYTES} bytes")
+        return _problem(RelayRefused(413, "too_large", f"a request has at most {MAX_REQUEST_BYTES} bytes"))
     except SidecarError as error:  # no metadata
         event(_logger, logging.WARNING, "relay_unavailable", reason=error.reason)
-        return _problem(503, error.reason, "the provider's metadata cannot be had now")
+        return _problem(RelayRefused(503, error.reason, "the provider's metadata cannot be had now"))
 
 
-def _problem(status: int, reason: str, message: str) -> web.Response:
-    code = "temporarily_unavailable" if status >= 500 else "invalid_request"
+def _problem(refused: RelayRefused) -> web.Response:
     return web.json_response(
-        {"error": code, "error_description": f"logout-sidecar relay: {message} ({reason})"},
-        status=status,
+        {"error": refused.error, "error_description": f"logout-sidecar relay: {refused} ({refused.reason})"},
+        status=refused.status,
         headers={hdrs.CACHE_CONTROL: "no-store"},
     )
 
@@ -270,14 +257,14 @@ def _own_origin(request: web.Request) -> str:
     """Where the app has reached us: from the socket, because a Host header can say anything."""
     local = request.transport.get_extra_info("sockname") if request.transport else None
     if not isinstance(local, tuple):
-        raise _Refused(404, "no_address", "a relay on a Unix socket has no discovery document")
+        raise RelayRefused(404, "no_address", "a relay on a Unix socket has no discovery document")
     host = f"[{local[0]}]" if ":" in local[0] else local[0]
     return f"http://{host}:{local[1]}"
 
 
 async def _request_body(request: web.Request) -> bytes:
     if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
-        raise _Refused(415, "invalid_request", "a token request is not compressed")
+        raise RelayRefused(415, "invalid_request", "a request to the relay is not compressed")
     return await request.read()
 
 
@@ -289,21 +276,25 @@ def _parameters(content_type: str, body: bytes) -> dict[str, object]:
             return members if isinstance(members, dict) else {}
         pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=256)
     except (ValueError, TokenError) as error:
-        raise _Refused(400, "invalid_request", "the token request cannot be read") from error
+        raise RelayRefused(400, "invalid_request", "the token request cannot be read") from error
     parameters: dict[str, object] = dict(pairs)
     if len(parameters) != len(pairs):
-        raise _Refused(400, "invalid_request", "a parameter stands twice")
+        raise RelayRefused(400, "invalid_request", "a parameter stands twice")
     return parameters
 
 
-def _passed(headers: Mapping[str, str], dropped: frozenset[str]) -> CIMultiDict[str]:
-    """The headers that go on: all but `dropped` and what `Connection` nominates (RFC 9110 section 7.6.1)."""
-    nominated = {name.strip().lower() for name in headers.get(hdrs.CONNECTION, "").split(",")}
-    return CIMultiDict(
-        (name, value)
-        for name, value in headers.items()
-        if name.lower() not in dropped and name.lower() not in nominated
-    )
+def _code_of(asked: Mapping[str, object]) -> str | None:
+    code = asked.get("code")
+    return code if asked.get("grant_type") == "authorization_code" and isinstance(code, str) else None
+
+
+def _unjoined() -> RelayRefused:
+    what = "no callback with this code is waiting: see `callback` and `unjoined` in session.bind"
+    return RelayRefused(400, "login_unjoined", what, error="invalid_grant")  # RFC 6749 section 5.2
+
+
+def _as_answered(answer: Answer) -> web.Response:
+    return web.Response(status=answer.status, body=answer.body, headers=passed(answer.headers, NOT_RETURNED))
 
 
 def _members(body: bytes) -> dict[str, Any]:
@@ -318,12 +309,3 @@ def _id_token(answer: Mapping[str, Any]) -> str | None:
     if token is not None and not isinstance(token, str):
         raise TokenError("malformed", "id_token is not a string")
     return token
-
-
-async def _bounded(content: aiohttp.StreamReader) -> bytes:
-    body = bytearray()
-    async for chunk in content.iter_any():
-        body += chunk
-        if len(body) > MAX_ANSWER_BYTES:
-            raise _Refused(502, "too_large", f"the provider's answer has more than {MAX_ANSWER_BYTES} bytes")
-    return bytes(body)

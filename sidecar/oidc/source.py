@@ -14,6 +14,7 @@ import aiohttp
 from sidecar.oidc.discovery import Metadata, discover
 from sidecar.oidc.fetch import MAX_DOCUMENT_BYTES, KeysUnavailable, fetch_json, parse_document
 from sidecar.oidc.jwks import KeySet, import_keys
+from sidecar.oidc.provider_clock import Heard
 
 FILE_MAX_AGE_S = 60  # a mounted secret or config map may be replaced under us
 METADATA_MAX_AGE_S = 24 * 3600
@@ -24,6 +25,7 @@ class Loaded(NamedTuple):
 
     keys: KeySet
     max_age: int | None
+    clock: Heard | None = None  # the provider's, where it answered itself
 
 
 class Source(Protocol):
@@ -64,7 +66,7 @@ class DiscoverySource:
         self._metadata_until = 0.0  # the keys may have moved, until this fetch shows that they have not
         fetched = await fetch_json(self._session, metadata.endpoint("jwks_uri"), self._tls)
         self._metadata_until = now + METADATA_MAX_AGE_S
-        return Loaded(import_keys(fetched.document), fetched.max_age)
+        return Loaded(import_keys(fetched.document), fetched.max_age, fetched.clock)
 
 
 class UrlSource:
@@ -80,7 +82,7 @@ class UrlSource:
     async def load(self, now: float) -> Loaded:  # noqa: ARG002 - the clock is for sources that cache
         """Fetch the keys."""
         fetched = await fetch_json(self._session, self._jwks_uri, self._tls)
-        return Loaded(import_keys(fetched.document), fetched.max_age)
+        return Loaded(import_keys(fetched.document), fetched.max_age, fetched.clock)
 
 
 class FileSource:

@@ -114,7 +114,7 @@ class ProviderChecks:
 
     async def round(self) -> None:
         """Look at each session once, and begin to ask about those that are due."""
-        known = {session.own: session for session in self._sessions.sessions()}
+        known = dict.fromkeys(each.own for session in self._sessions.sessions() for each in session.all)
         now = self._boot()
         # Somewhere in the second half of the first interval, so that logins of one moment do not come back together.
         self._due = {own: self._due.get(own, now + self._pace.every_s * random.uniform(0.5, 1)) for own in known}  # noqa: S311 - no secret
@@ -156,7 +156,8 @@ class ProviderChecks:
         if new is None or new.token == token.token:
             return
         try:
-            await self._tokens.keep(own, new)
+            if await self._tokens.find(own) == token:  # else a later login has put its own there meanwhile
+                await self._tokens.keep(own, new)
         except StoreError as error:
             log.event(_logger, logging.WARNING, "login_not_kept", reason=error.reason)
 
@@ -174,7 +175,8 @@ class ProviderChecks:
             over = [Revocation(Kind.CREDENTIAL, credential, cutoff, expires) for credential in same]
         try:
             await self._publish(over)
-            await self._tokens.forget(own)
+            if await self._tokens.find(own) == token:  # as above
+                await self._tokens.forget(own)
         except StoreError as error:  # enforced here already, and kept in the outbox
             log.event(_logger, logging.WARNING, "provider_check_delayed", reason=error.reason)
 

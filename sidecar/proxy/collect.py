@@ -1,15 +1,19 @@
-"""Bodies for the control application, held until each is here completely.
+"""Bodies for the control application and of the login's callbacks, held until each is here completely.
 
 The control application has few connections, and a provider's logout must find one. A stranger's body that never comes
 to its end would keep one for ten seconds. So it takes no connection before it is complete: it waits here, bounded in
 size, time and sum. When the sum is reached the one that has waited longest goes: a logout is here within one round
-trip, so who waits longest is not a provider. All other requests are streamed and never come here.
+trip, so who waits longest is not a provider.
+
+A callback's body may hold the code or the token of a login, so the gate has to have all of it before it says anything.
+The same bounds hold there, with a sum of its own: strangers' callbacks must not push out logouts. All other requests
+are streamed and never come here.
 """
 
 from typing import Protocol
 
-MAX_BODY = 64 * 1024  # a logout request is a few KiB (Back-Channel Logout 1.0 section 2.5)
-MAX_HELD = 16 * 1024 * 1024  # of all that wait here, and of those that the control application has not answered yet
+MAX_BODY = 64 * 1024  # a logout request is a few KiB (Back-Channel Logout 1.0 section 2.5), and so is a callback
+MAX_HELD = 16 * 1024 * 1024  # of all that wait here, and of those that have not been answered yet
 TIMEOUT = 9.5  # for a whole body, in seconds; with a tick it is less than the ten that are promised
 
 
@@ -30,9 +34,10 @@ class _Body:
 
 
 class Collector:
-    """The bodies of one data plane, oldest first."""
+    """The bodies of one data plane for one reader, oldest first. `busy` is the reason when there are too many."""
 
-    def __init__(self, *, max_held: int = MAX_HELD, timeout: float = TIMEOUT) -> None:
+    def __init__(self, *, max_held: int = MAX_HELD, timeout: float = TIMEOUT, busy: str = "control_busy") -> None:
+        self._busy = busy
         self._max_held = max_held
         self._timeout = timeout
         self._bodies: dict[Owner, _Body] = {}
@@ -54,7 +59,7 @@ class Collector:
         if len(body.content) > MAX_BODY:
             owner.body_refused(400, "too_large")
         while self.held > self._max_held:
-            self._oldest(owner).body_refused(503, "control_busy")
+            self._oldest(owner).body_refused(503, self._busy)
 
     def complete(self, owner: Owner) -> bytes:
         """The whole body. It counts until the exchange is over, and nothing ends it any more."""

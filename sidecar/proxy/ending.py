@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
+_OF_CALLBACKS = {"too_large": 413, "body_timeout": 408}  # where the control application has one status for all
+
 
 class Ending:
     """The state of one request and its response, and its ends. Class attributes are defaults."""
@@ -42,7 +44,7 @@ class Ending:
     _sent_at = 0.0  # when the request head went to the app
     _is_reviewed = False  # what the answer teaches has been learned
     _is_abandoned = False  # the client is gone; the login goes on
-    _at_end: Callable[[], None] | None = None  # what else ends with the exchange
+    _at_end: tuple[Callable[[], object], ...] = ()  # what else ends with the exchange
     is_streaming = False  # the response head is out
     is_over = False
     wait_since = 0.0  # when the wait for the response began; 0 while nobody waits
@@ -70,10 +72,13 @@ class Ending:
             self.response_timed_out()
 
     def body_refused(self, status: int, reason: str) -> None:
-        """What the client sends for the control application is too much or too slow; said as that would say it."""
+        """What is collected is too much or too slow; said as the control application would say it, or for a person."""
         self._plane.refused(reason, self._downstream.peer.address)
         self._downstream.keep_alive = False
-        self._answer(oauth_refusal(status, reason))
+        if self._judgement is not None and self._judgement.is_control:
+            self._answer(oauth_refusal(status, reason))
+        else:
+            self._refuse(_OF_CALLBACKS.get(reason, status), reason)
 
     def client_gone(self) -> None:
         """The client closed the connection: nobody waits for this answer any more (reference case 66)."""
@@ -90,7 +95,7 @@ class Ending:
         self._is_abandoned = True
         self._plane.abandoned.add(self)
         timer = asyncio.get_running_loop().call_later(self._plane.response_timeout, self._cancel)
-        self._at_end = partial(self._forget_abandoned, timer)
+        self._at_end += (partial(self._forget_abandoned, timer),)
 
     def _forget_abandoned(self, timer: asyncio.TimerHandle) -> None:
         timer.cancel()  # it would hold request and connection until then, and there may be thousands
@@ -205,8 +210,8 @@ class Ending:
         self.is_over = True
         if self._digests:
             self._unwatch()
-        if self._at_end is not None:
-            self._at_end()
+        for step in self._at_end:
+            step()
         judgement = self._judgement
         if judgement is not None and judgement.login is not None:
             if self._sent_at and not self._is_reviewed:  # in one place, however it has come to that (decision 003)

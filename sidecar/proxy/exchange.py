@@ -1,9 +1,10 @@
 """One request and its response, from the verdict to the last byte.
 
 The order is the product: judge the head, forward it only with a permit, judge again when the response head arrives,
-then relay. Bodies flow both ways with back-pressure and are never collected, but for the small ones that go to the
-control application (`collect`). When the app breaks off in the middle, the client's connection is aborted: a broken
-answer is never presented as a complete one (DESIGN promise 5).
+then relay. Bodies flow both ways with back-pressure and are never collected, but for small ones: those that go to the
+control application, and those of the login's callbacks, which the gate has to read (`collect`). When the app breaks off
+in the middle, the client's connection is aborted: a broken answer is never presented as a complete one (DESIGN promise
+5).
 """
 
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from sidecar.http1.errors import ProtocolError
 from sidecar.http1.fields import without
 from sidecar.http1.response import ResponseHead, build_response, has_no_body
 from sidecar.http1.trace import begin_trace
+from sidecar.proxy.collect import Collector
 from sidecar.proxy.ending import Ending
 from sidecar.proxy.errors import UpstreamError
 from sidecar.proxy.pinning import authenticates_connection, challenges_connection
@@ -37,7 +39,8 @@ class Exchange(Ending):
     _head_out = b""
     _chunks_out = False
     _retried = False
-    _is_collecting = False  # the body, for the control application
+    _is_collecting = False  # the body, for the control application or for the gate
+    _collector: Collector | None = None
     _collected = b""  # all of it
     _missing: int | None = None  # of the answer, at the last tick
     _moved_at = 0.0
@@ -61,19 +64,20 @@ class Exchange(Ending):
         if self.is_over:  # the client went away while the store was asked
             if judgement.login is not None:
                 judgement.login.end()
+        elif judgement.awaits_body or (judgement.is_control and not self.request_done):
+            self._collect(self._plane.collector if judgement.is_control else self._plane.callbacks)
         elif judgement.permit is None:
             self._answer(judgement.answer)
-        elif judgement.is_control and not self.request_done:
-            self._collect()
         else:
             self._forward(judgement.permit, self._plane.control if judgement.is_control else self._plane.app)
 
-    # -- for the control application -----------------------------------------------------------------------------
+    # -- with the whole body -------------------------------------------------------------------------------------
 
-    def _collect(self) -> None:
-        """It hears of a request with a body when all of it is here (`collect`)."""
-        collector, request = self._plane.collector, self.request
-        self._at_end = partial(collector.discard, self)
+    def _collect(self, collector: Collector) -> None:
+        """The control application, or the gate, hears of a request with a body when all of it is here."""
+        request = self.request
+        self._collector = collector
+        self._at_end += (partial(collector.discard, self),)
         collector.begin(self, self._plane.now, request.content_length or 0)
         if self.is_over:
             return
@@ -83,15 +87,18 @@ class Exchange(Ending):
             self._downstream.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         self._downstream.release_body()
 
-    def _forward_collected(self) -> None:
+    def _go_on_with_body(self, collector: Collector) -> None:
         self._is_collecting = False
         request, judgement = self.request, self._judgement
-        if judgement is None or judgement.permit is None:
-            raise TypeError("only what has a permit is collected")
-        self._collected = self._plane.collector.complete(self)
+        self._collected = collector.complete(self)
         request.block = None  # that one was framed otherwise
         request.chunked, request.content_length = False, len(self._collected)
-        self._forward(judgement.permit, self._plane.control)
+        if judgement is None:
+            raise TypeError("nothing is collected before it is judged")
+        if judgement.awaits_body:
+            self._later(self._plane.gate.judge_with_body(request, judgement, self._collected), self._go_on)
+        else:
+            self._go_on(judgement)
 
     # -- request -------------------------------------------------------------------------------------------------
 
@@ -158,8 +165,8 @@ class Exchange(Ending):
     def request_data(self, pieces: list[bytes]) -> None:
         """Content of the request; sent on as it comes."""
         upstream = self._upstream
-        if self._is_collecting:
-            self._plane.collector.add(self, b"".join(pieces))
+        if self._is_collecting and self._collector is not None:
+            self._collector.add(self, b"".join(pieces))
         if upstream is None or upstream.transport.is_closing():
             return
         if self.request.chunked:
@@ -170,8 +177,8 @@ class Exchange(Ending):
     def request_end(self, trailers: Sequence[tuple[bytes, bytes]]) -> None:
         """The request is complete."""
         self.request_done = True
-        if self._is_collecting and not self.is_over:
-            self._forward_collected()
+        if self._is_collecting and self._collector is not None and not self.is_over:
+            self._go_on_with_body(self._collector)
             return
         if self._upstream is not None and self._upstream.mode is Mode.HEAD:  # else it has answered early
             self.wait_since = self._plane.now

@@ -7,8 +7,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sidecar import clock, log
+from sidecar.field_names import fold
 from sidecar.gate.gate import Gate
 from sidecar.gate.live import LiveStreams
+from sidecar.http1.fields import parse_line
 from sidecar.proxy.access_log import AccessLog
 from sidecar.proxy.collect import Collector
 from sidecar.proxy.connections import Connection, Connections
@@ -47,7 +49,10 @@ class Plane:
         creates_trace: bool = False,
         dropped_trailers: frozenset[bytes] = frozenset(),
         collector: Collector | None = None,
+        callbacks: Collector | None = None,
+        proxy_headers: frozenset[bytes] = frozenset(),
     ) -> None:
+        """`proxy_headers`: folded names of fields in which only a trusted peer may say anything."""
         self.gate = gate
         self.app = app
         self.control = control
@@ -60,11 +65,14 @@ class Plane:
         self.creates_trace = creates_trace
         self.dropped_trailers = dropped_trailers  # folded names of fields that carry credentials
         self.collector = collector or Collector()
+        self.callbacks = callbacks or Collector(busy="too_many_logins")
         self.abandoned: set[Ending] = set()  # logins that go on without their clients
         # Chosen once: an exchange that counts costs, and one that does not must not ask.
         self.new_exchange: Callable[[Downstream, Plane, RequestHead], Exchange] = (
             Exchange if access_log is None else partial(LoggedExchange, access_log=access_log)
         )
+        if proxy_headers:
+            self.new_exchange = _vouching(self.new_exchange, proxy_headers)
         self.connections = Connections(most=limits.connections, most_a_peer=limits.connections_per_peer)
         self.is_draining = False  # answers say `Connection: close`
         self.is_closing = False  # idle connections are closed
@@ -104,7 +112,8 @@ class Plane:
             self.stats.loop_was_late(now - before - TICK)
             for connection in self.connections:
                 self._tick(connection, now)
-            for sweep in (self.gate.tick, self.app.sweep, self.control.sweep, self.collector.sweep):
+            bodies = (self.collector.sweep, self.callbacks.sweep)
+            for sweep in (self.gate.tick, self.app.sweep, self.control.sweep, *bodies):
                 self._swept(sweep, now)
             if self.gate.is_blind:
                 await self.live.recheck_all()
@@ -116,7 +125,8 @@ class Plane:
             _logger.exception("sweep_failed")
 
     def _buffered(self) -> int:
-        return sum(connection.buffered for connection in self.connections) + self.app.buffered + self.collector.held
+        held = self.collector.held + self.callbacks.held
+        return sum(connection.buffered for connection in self.connections) + self.app.buffered + held
 
     def _tick(self, connection: Connection, now: float) -> None:
         try:
@@ -147,3 +157,19 @@ class Plane:
         """A client broke HTTP. Counted; logged at debug level only: scanners must not fill the log (case 195)."""
         self.stats.refusals[reason] += 1
         log.event(_logger, logging.DEBUG, "request_refused", reason=reason, peer=peer.decode("latin-1"))
+
+
+def _vouching(
+    begin: "Callable[[Downstream, Plane, RequestHead], Exchange]", names: frozenset[bytes]
+) -> "Callable[[Downstream, Plane, RequestHead], Exchange]":
+    """The same, for planes where it matters whose word a request is. What is nobody's word never reaches the app."""
+
+    def vouching(downstream: "Downstream", plane: Plane, request: "RequestHead") -> Exchange:
+        request.is_vouched = downstream.peer.is_trusted
+        if not request.is_vouched:
+            kept = [line for line in request.lines if fold(parse_line(line)[0]) not in names]
+            if len(kept) < len(request.lines):  # noted, because the gate denies it where it judges
+                request.lines, request.block, request.is_spoofed = kept, None, True
+        return begin(downstream, plane, request)
+
+    return vouching

@@ -31,7 +31,9 @@ AUDIT_MARGIN_S = 60.0  # what expires so soon, another replica may have pruned b
 HEAL_SPREAD_S = 0.5  # replicas begin to heal at different times, and see what the others have published already
 
 FAULT = "feed_fault"
-FAULT_S = 5.0  # after a defect of ours, before the same is tried again
+FAULT_S = 5.0  # at most, after a defect of ours, before the same is tried again
+FAULT_FIRST_S = 0.1  # what strikes once must not blind anybody
+FAULTLESS_S = 60.0  # after so long the next defect is a first one
 
 logger = logging.getLogger(__name__)
 
@@ -241,12 +243,16 @@ class Feed:
 
         Without what it does there are no proofs of freshness: safe, and loud.
         """
+        pause = 0.0
         while True:
+            began = self._boot()
             try:
                 await work()
             except Exception as error:  # noqa: BLE001 - see above
                 self._faulty(error)
-                await asyncio.sleep(FAULT_S)
+                before = pause if self._boot() - began < FAULTLESS_S else 0.0
+                pause = min(2 * before or FAULT_FIRST_S, FAULT_S)
+                await asyncio.sleep(pause)
             else:
                 return
 

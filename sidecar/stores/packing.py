@@ -1,15 +1,17 @@
 """The bytes that stores keep: one format for every store, so that they can be compared and moved.
 
-A revocation is 31 bytes (version, kind, key id of the digest secret, digest, cut-off in ms, expiry in s), a binding 50.
+A revocation is 31 bytes (version, kind, key id of the digest secret, digest, cut-off in ms, expiry in s), a binding 50
+for each session that the credential may belong to, the latest first; nearly always there is one.
 A format is never changed in place: a new one gets a new version byte, and readers know all versions they ever wrote.
 """
 
 import logging
 import struct
 from collections.abc import Iterable
+from typing import Any
 
 from sidecar import metrics
-from sidecar.core.identity import BoundSession, Kind
+from sidecar.core.identity import BoundSession, Kind, SharedSession
 from sidecar.core.revocation import Revocation
 from sidecar.log import event
 from sidecar.stores.interface import StoreError
@@ -44,8 +46,7 @@ def unpack_revocation(entry: bytes) -> tuple[Revocation, int]:
 
 def pack_binding(session: BoundSession) -> bytes:
     """The value kept under a credential digest."""
-    flags = 0 if session.sub is None else _HAS_SUB
-    return _BINDING.pack(_VERSION, flags, session.own, session.sub or _NO_SUB, session.login_time, session.sid_time)
+    return b"".join(map(_pack_session, session.all))
 
 
 def unpack_binding(value: bytes) -> BoundSession:
@@ -54,9 +55,21 @@ def unpack_binding(value: bytes) -> BoundSession:
     Unreadable is an error and not a miss: a miss would let the request pass as unbound.
     """
     try:
-        version, flags, own, sub, login_time, sid_time = _BINDING.unpack(value)
-    except struct.error:
+        session, *also = map(_unpack_session, _BINDING.iter_unpack(value))
+    except (struct.error, ValueError):  # the second: nothing at all
         raise _unreadable() from None
+    if not also:
+        return session
+    return SharedSession(session.own, session.sub, session.login_time, session.sid_time, also=tuple(also))
+
+
+def _pack_session(session: BoundSession) -> bytes:
+    flags = 0 if session.sub is None else _HAS_SUB
+    return _BINDING.pack(_VERSION, flags, session.own, session.sub or _NO_SUB, session.login_time, session.sid_time)
+
+
+def _unpack_session(fields: tuple[Any, ...]) -> BoundSession:
+    version, flags, own, sub, login_time, sid_time = fields
     if version != _VERSION:
         raise _unreadable()
     return BoundSession(own, sub if flags & _HAS_SUB else None, login_time, sid_time)

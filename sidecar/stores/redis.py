@@ -26,7 +26,7 @@ from typing import Any
 
 from sidecar import clock
 from sidecar.core.identity import BoundSession
-from sidecar.core.revocation import LONGEST_S, Revocation
+from sidecar.core.revocation import Revocation
 from sidecar.log import event
 from sidecar.stores.group_commit import GroupCommit
 from sidecar.stores.interface import PAGE, WAIT_S, Batch, Mark, StoreError, StoreUnusable
@@ -36,12 +36,12 @@ from sidecar.stores.redis_client import raise_first
 from sidecar.stores.redis_presence import Presence
 from sidecar.stores.redis_roll import entry_of
 from sidecar.stores.redis_topology import Clients
+from sidecar.stores.redis_trim import trim
 
 logger = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
 CHECK_S = 1.0  # a loss is found within 1.5 s
-PRUNE_PAGES = 200
 MEMORY = Durability()
 _START = b"0-0"  # the position before the first entry
 
@@ -221,16 +221,10 @@ class RedisStore:
         await self._presence.confirmed(mark, within_s)
 
     async def prune(self) -> None:
-        """Trim by time, never by length: a flood of logouts must not push out live revocations.
-
-        The log loses its oldest end up to the first live entry. Each entry knows its own expiry, so that a changed
-        `session.max_age`, or several in one log, need no agreement. Expired is what the server's clock and ours agree
-        on: neither a wrong clock of one process nor a step of the server's must trim for all. What cannot be read may
-        be a newer release's and live: its age alone can tell that nobody needs it any more.
-        """
+        # Expired is what the server's clock and ours agree on: neither a wrong clock of one process nor a step of the
+        # server's must trim for all.
         seconds, _ = await self._writer.ask("TIME")
-        if (first_live := await self._first_live(min(seconds, self._early()))) is not None:
-            await self._writer.ask("XTRIM", self._log, "MINID", "~", first_live)
+        await trim(self._writer, self._log, self._unpack, min(seconds, self._early()))
 
     # Bindings, sealed values, claims
 
@@ -350,27 +344,6 @@ class RedisStore:
         raise_first([answer])
         self._presence.told(told)
         return _entries_of(answer)
-
-    async def _first_live(self, now: float) -> bytes | None:
-        """Id of the oldest entry that has not expired; None when there is nothing to trim."""
-        first, expired = b"-", False
-        last = None
-        for _ in range(PRUNE_PAGES):
-            page = await self._writer.ask("XRANGE", self._log, first, "+", "COUNT", PAGE)
-            for entry in page:
-                last = entry[0]
-                if self._is_live(entry, now):
-                    return last if expired else None
-                expired = True
-            if len(page) < PAGE:
-                break
-            first = b"(" + page[-1][0]
-        return last
-
-    def _is_live(self, entry: Any, now: float) -> bool:
-        found = self._unpack([entry])
-        written_ms, _ = entry_of(entry[0])
-        return found[0].expires > now if found else written_ms / 1000 + LONGEST_S > now
 
     def _unpack(self, page: Sequence[Any]) -> list[Revocation]:
         return self._entries.unpack(fields.get(b"e", b"") for _, fields in page)

@@ -114,8 +114,8 @@ class Client:
         self._pool.fresh.clear()
 
     async def aclose(self) -> None:
-        """Close all connections. May be called twice."""
-        with self._errors():
+        """Close all connections. May be called twice. A peer that does not let go is not waited for."""
+        with contextlib.suppress(StoreError), self._errors():
             await self._redis.aclose()
 
     async def ask(self, *words: Any) -> Any:

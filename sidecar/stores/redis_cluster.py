@@ -5,7 +5,6 @@ library's own cluster client is not used: it sleeps, retries, closes connections
 """
 
 import asyncio
-import contextlib
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
@@ -215,8 +214,7 @@ class ClusterClient:
 
     async def _close_later(self, node: Client) -> None:
         await asyncio.sleep(2 * self._deadline_s)  # by then its last command has ended
-        with contextlib.suppress(StoreError):  # its sockets are closed all the same
-            await node.aclose()
+        await node.aclose()
 
 
 async def _first_of(questions: Sequence[asyncio.Task[Sequence[_Range]]]) -> Sequence[_Range]:

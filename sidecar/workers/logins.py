@@ -148,6 +148,10 @@ class PodLogins:
             self._turns.fail(code)
         return await self._tell(code, Call.FAIL, pack_code(code))
 
+    def is_awaited(self, code: str) -> bool:
+        """Whether a callback with this code is in flight in some worker. One that is not is counted and logged."""
+        return self._turns.is_awaited(code)
+
     async def _tell(self, code: str, call: Call, payload: bytes) -> bool:
         holder = self._holders.get(self._digest(code))
         if holder is not None and await holder.call(call, payload, timeout_s=TELL_S) == _YES:

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from wire import Wire, ask, message, ok, until
 
+from sidecar.core.callback import codes_in
 from sidecar.core.paths import compile_pattern, may_match
 from sidecar.core.routes import Route, Rule
-from sidecar.gate.callbacks import codes_in
+from sidecar.proxy.collect import Collector
 
 LOGGED_IN = message("HTTP/1.1 302 Found", "Location: /", "Set-Cookie: JSESSIONID=new; Path=/", "Content-Length: 0")
 
@@ -108,10 +109,38 @@ def test_whatever_separates_pairs_the_code_is_found(pieces: list[str]) -> None:
     assert "C" in codes_in(f"/?{query}".encode())
 
 
-async def test_a_code_in_the_body_gets_no_session_that_nobody_knows(stage: Stage):
-    """The code of a form_post is not read here: the login fails openly instead of staying unbound in silence."""
-    body = b"code=C&state=x"
-    fields = "Content-Type: application/x-www-form-urlencoded", f"Content-Length: {len(body)}"
+FORM = "Content-Type: application/x-www-form-urlencoded"
+
+
+@pytest.mark.parametrize("code", [each for each in CODE_SPELLINGS if each != "code=C;x=1"])
+@pytest.mark.parametrize("kind", [FORM, "X: no type"])
+async def test_a_login_with_its_code_in_the_body_ends_with_its_logout(stage: Stage, code: str, kind: str):
+    body = f"state=x&{code}".encode()
+    request = ask(f"POST {CALLBACK} HTTP/1.1", kind, f"Content-Length: {len(body)}", body=body)
+    client, app = await stage.asks(request)
+    await app.expect(body)
+    assert stage.logins.complete("C", session())
+    await app.send(LOGGED_IN)
+    assert (await client.answer()).status == 302
+    await stage.logout()
+    assert await refused(stage, "new")
+
+
+async def test_a_code_in_json_is_one_too(stage: Stage):
+    body = b'{"params": {"Code": "C"}, "state": "x"}'
+    kind = "Content-Type: application/json"
+    client, app = await stage.asks(ask(f"POST {CALLBACK} HTTP/1.1", kind, f"Content-Length: {len(body)}", body=body))
+    assert stage.logins.complete("C", session())
+    await app.send(LOGGED_IN)
+    await client.answer()
+    await stage.logout()
+    assert await refused(stage, "new")
+
+
+async def test_a_code_that_was_hidden_from_us_gets_no_session_that_nobody_knows(stage: Stage):
+    """An app that trims, or reads what no other reads: the login fails openly instead of staying unbound in silence."""
+    body = b"code=%20C&state=x"
+    fields = FORM, f"Content-Length: {len(body)}"
     client, app = await stage.asks(ask(f"POST {CALLBACK} HTTP/1.1", "Cookie: JSESSIONID=kept", *fields, body=body))
     stage.logins.complete("C", session())
     await app.send(LOGGED_IN)
@@ -120,6 +149,61 @@ async def test_a_code_in_the_body_gets_no_session_that_nobody_knows(stage: Stage
     assert b"new" not in answer.head
     await until(lambda: stage.replica.cutoff(stage.digester.credential(b"kept")))
     assert await refused(stage, "kept")  # the app may have logged in the cookie that the browser had
+
+
+async def test_the_body_of_a_callback_keeps_the_order_of_its_code(stage: Stage):
+    """A second callback with the same code waits, wherever it carries it."""
+    first, app = await stage.asks(ask(f"GET {CALLBACK}?code=C HTTP/1.1"))
+    second = await stage.client(ask(f"POST {CALLBACK} HTTP/1.1", FORM, "Content-Length: 6", body=b"code=C"))
+    await until(lambda: next(iter(stage.logins._flights.values())).waiting)
+    assert stage.is_app_untouched()
+    assert stage.logins.complete("C", session())
+    await app.send(LOGGED_IN)
+    assert (await first.answer()).status == 302
+    await app.until(b"code=C")
+    await app.send(ok(b"spent"))
+    assert (await second.answer()).body == b"spent"
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status", "reason"),
+    [
+        (b"code=C&code=D", FORM, 400, b"too_many_codes"),
+        (b"code=C;x=1", FORM, 400, b"too_many_codes"),  # C, or C;x=1: no provider writes such a code
+        (b"code=C;code[]=D", FORM, 400, b"too_many_codes"),
+        (b'["code", {"code": ["C", "D"]}]', "Content-Type: application/json", 400, b"too_many_codes"),
+        (b"&" * 1001, FORM, 400, b"too_many_codes"),
+        (b"--x\r\n", "Content-Type: multipart/form-data; boundary=x", 415, b"callback_body_type"),
+        (b"code=C", "Content-Type: application/octet-stream", 415, b"callback_body_type"),
+        (b"x" * (64 * 1024 + 1), FORM, 413, b"too_large"),
+    ],
+)
+async def test_a_body_that_no_login_sends_is_refused(stage: Stage, body: bytes, kind: str, status: int, reason: bytes):
+    client = await stage.client(ask(f"POST {CALLBACK} HTTP/1.1", kind, f"Content-Length: {len(body)}"), body)
+    answer = await client.answer()
+    assert (answer.status, answer.value("x-logout-sidecar")) == (status, reason)
+    assert stage.is_app_untouched()
+    assert not stage.logins._flights
+
+
+async def test_a_body_that_does_not_come_keeps_neither_the_app_nor_a_turn(open_stage):
+    stage = await open_stage(callbacks=Collector(timeout=0.1))
+    client = await stage.client(ask(f"POST {CALLBACK} HTTP/1.1", FORM, "Content-Length: 9", body=b"code=C"))
+    answer = await client.answer()
+    assert (answer.status, answer.value("x-logout-sidecar")) == (408, b"body_timeout")
+    assert stage.is_app_untouched()
+    assert not stage.logins._flights
+
+
+async def test_callbacks_that_wait_for_their_bodies_push_out_each_other_and_no_logout(open_stage):
+    stage = await open_stage(callbacks=Collector(max_held=1000, busy="too_many_logins"))
+    head = ask(f"POST {CALLBACK} HTTP/1.1", FORM, "Content-Length: 900", body=b"x" * 600)
+    first = await stage.client(head)
+    await until(lambda: stage.plane.callbacks.held == 600)
+    await stage.client(head)
+    answer = await first.answer()
+    assert (answer.status, answer.value("x-logout-sidecar")) == (503, b"too_many_logins")
+    assert stage.plane.collector.held == 0
 
 
 async def test_a_callback_that_belongs_to_no_login_passes_while_others_log_in(stage: Stage):

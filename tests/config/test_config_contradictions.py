@@ -31,6 +31,15 @@ ISSUER = "issuer: https://idp.example.com"
 END_SESSION = "logout: {after_app_logout: {end_session: {enabled: true"
 SECRETS = "store: {secret: {env: SECRET}}\n"
 TOKEN_ENDPOINT = "{from: token_endpoint, callback: /cb}"
+KEYCLOAK = "{from: keycloak_code, callback: /cb}"
+HEADER = "{from: header, sub: X-User, login_time: X-Since}"
+CREDENTIALS = "credentials: [{cookie: a}]"
+
+
+def _two_providers(bind: str) -> str:
+    providers = f"providers: [{{{ISSUER}, client_id: [a, b]}}, {{issuer: https://two.example.com, client_id: c}}]\n"
+    return f"{UPSTREAM}{providers}session: {{bind: [{bind}], {CREDENTIALS}}}\n"
+
 
 NOTIFY = "on_revoked.notify_app"
 
@@ -148,7 +157,7 @@ CONTRADICTIONS = [
     (_notify("csrf: {path: /p, input: t, cookie: c}"), f"{NOTIFY}.csrf.path", "the token in one place"),
     (_notify("csrf: {path: /p, meta: t}"), f"{NOTIFY}.csrf.path", "where is the token to be sent"),
     (GOOD + "on_revoked: {notify_app: {csrf: {path: /p, input: t}}}", f"{NOTIFY}.csrf.path", "nothing calls the app"),
-    (GOOD + SECRETS + "provider_check: {every: 5m}", "provider_check.every", "at a login that the sidecar sees"),
+    (GOOD + SECRETS + "provider_check: {every: 5m}", "provider_check.every", "a login that goes through the relay"),
     (
         _session(f"credentials: [{{cookie: s}}], bind: [{TOKEN_ENDPOINT}]") + "provider_check: {every: 5m}",
         "provider_check.every",
@@ -211,6 +220,32 @@ CONTRADICTIONS = [
         "session.credentials[1]",
         "the same entry twice",
     ),
+    (_session(f"bind: [{KEYCLOAK}]"), "session.bind[0]", "needs to know the app's credential"),
+    (_session("bind: [{from: form_post, callback: /cb}]"), "session.bind[0]", "needs to know the app's credential"),
+    (
+        _session(f"bind: [{{from: form_post, callback: /_sidecar/x}}], {CREDENTIALS}"),
+        "session.bind[0].callback",
+        "belongs to the sidecar",
+    ),
+    (
+        _session(f"bind: [{TOKEN_ENDPOINT}, {{from: token_endpoint, callback: /x, unjoined: allow}}], {CREDENTIALS}"),
+        "session.bind[1].unjoined",
+        "one choice for all callbacks",
+    ),
+    (_two_providers(HEADER), "session.bind[0]", "does not say which provider"),
+    (_two_providers(KEYCLOAK), "session.bind[0]", "does not say which provider"),
+    (
+        _two_providers(HEADER.replace("sub", "issuer: https://three.example.com, sub")),
+        "session.bind[0].issuer",
+        "no such provider",
+    ),
+    (_two_providers(HEADER.replace("sub", f"{ISSUER}, sub")), "session.bind[0]", "which it means; expected client_id"),
+    (
+        _two_providers(HEADER.replace("sub", f"{ISSUER}, client_id: c, sub")),
+        "session.bind[0].client_id",
+        "no such client",
+    ),
+    (_session(f"bind: [{HEADER}]") + "trusted_proxies: []", "session.bind[0]", "nobody is trusted"),
     (
         _session("bind: [{from: token_endpoint, callback: /_sidecar}], credentials: [{cookie: a}]"),
         "session.bind[0].callback",
@@ -273,6 +308,20 @@ WARNINGS = [
     (_provider(f"{ISSUER}, {SECRET}"), "providers[0].client_secret", "client_secret is not used"),
     (_session(f"bind: [{TOKEN_ENDPOINT}], credentials: [{{header: a}}]"), "session.credentials", "stays unbound"),
     (GOOD + "enforcement: {routes: [{path: /*, action: allow}]}", "enforcement.routes[0]", "everything unjudged"),
+    (_session("bind: [{from: header, sid: X-Sid}]"), "session.bind[0]", "stays out until session.max_age"),
+    (_session(f"bind: [{KEYCLOAK}], {CREDENTIALS}"), "session.bind[0]", "a logout that names no sid reaches nobody"),
+    (
+        _provider(f"{ISSUER}, jwks_file: /k").replace("bind: [", f"{CREDENTIALS}, bind: [{KEYCLOAK}, "),
+        "session.bind[0]",
+        "clock is unknown",
+    ),
+    (
+        _provider(f"{ISSUER}, logout_token: {{sid_scope: subject}}").replace(
+            "bind: [", f"{CREDENTIALS}, bind: [{KEYCLOAK}, "
+        ),
+        "providers[0].logout_token.sid_scope",
+        "they have no sub",
+    ),
     (GOOD + "limits: {connections: 5, connections_per_peer: 6}", "limits.connections_per_peer", "never reached"),
     (GOOD + "workers: 2\nstore: {fresh: 1s, grace: 2s}", "store.grace", "control process is restarted"),
     (GOOD + "log: {access_sample: 0.1}", "log.access_sample", "log.access is off"),

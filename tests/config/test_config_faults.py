@@ -135,7 +135,16 @@ def test_a_fault_of_a_provider_is_found_once(problems: "Problems", provider: str
 
 
 SESSION_FAULTS = [
-    ("bind: [{from: form_post}]", "unknown binder; expected one of token, token_endpoint"),
+    ("bind: [{from: guess}]", "unknown binder; expected one of token, token_endpoint"),
+    ("bind: [{from: header, login_time: X-Since}]", "sid, sub or both"),
+    ("bind: [{from: header, sid: Cookie}]", "a cookie is not named by its header"),
+    ("credentials: [{cookie: a}], bind: [{from: form_post}]", "callback"),
+    ("credentials: [{cookie: a}], bind: [{from: form_post, callback: /cb, success: {status: [99]}}]", "200 to 599"),
+    (
+        "credentials: [{cookie: a}], bind: [{from: keycloak_code, callback: /cb, success: {cookie: keep}}]",
+        "did you mean kept?",
+    ),
+    ("credentials: [{cookie: a}], bind: [{from: token_endpoint, callback: /cb, unjoined: deny}]", "refuse"),
     ("bind: [{from: tokn, cookie: a}]", "did you mean token?"),
     ("bind: [{cookie: a}]", "the key `from` is missing; expected one of token, token_endpoint"),
     ("bind: [token]", "expected a section of keys"),
@@ -172,7 +181,7 @@ providers:
   - isuer: https://idp.example.com
     client_id: app
     algorithms: [HS256]
-session: {bind: [{from: form_post}]}
+session: {bind: [{from: guess}]}
 enforcement: {action: redirect}
 store: {fresh: 9s, grace: 3s, url: "${NOPE}"}
 """

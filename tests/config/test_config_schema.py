@@ -157,7 +157,7 @@ def test_the_schema_accepts_what_the_loader_accepts(schema: dict[str, Any], chan
         {"providers": []},
         {"providers": [{"client_id": "a"}]},
         {"providers": [{"issuer": "https://a", "client_id": "a", "algorithms": ["none"]}]},
-        {"session": {"bind": [{"from": "form_post"}]}},
+        {"session": {"bind": [{"from": "guess"}]}},
         {"upstream": {}},
     ],
 )

@@ -22,7 +22,7 @@ from redis_places import wait_until
 
 ISSUER, CLIENT = "https://idp.example.com", "app"
 EVENT = "http://schemas.openid.net/event/backchannel-logout"
-LEASE_S = (1 + 0.5) * 1.01 + 0.5  # of the settings below
+LEASE_S = (1 + 0.5) * 1.01 + 1.5  # of the settings below
 
 
 class Provider:

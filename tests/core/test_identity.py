@@ -1,10 +1,12 @@
 """Digests that keep everybody apart, and values that name nobody."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.core.identity import DIGEST_BYTES, Digester, Kind, Session
+from sidecar.core.identity import DIGEST_BYTES, BoundSession, Digester, Kind, Session, shared
 
 DIGESTER = Digester(b"0123456789abcdef")
 TEXT = st.text(max_size=20)
@@ -125,3 +127,38 @@ def test_other_sessions_and_other_subjects_stay_others_under_every_key():
             other = key.bound(Session("https://idp.example", "legacy", sid, sub, 1000))
             assert not mine.is_same(other)
             assert not mine.is_of_same_subject(other)
+
+
+OLD = BoundSession(b"own-old".ljust(16), b"sub-old".ljust(16), 1000, 1000)
+NEW = BoundSession(b"own-new".ljust(16), None, 2000, 2000)
+
+
+def test_a_shared_session_is_the_new_one_and_keeps_the_old_ones() -> None:
+    both = shared(NEW, [OLD])
+    assert both.all == (both, OLD)
+    assert (both.own, both.login_time) == (NEW.own, NEW.login_time)
+    third = BoundSession(b"own-third".ljust(16), None, 3000, 3000)
+    assert shared(third, [both]).all[1:] == (NEW, OLD)
+
+
+def test_what_was_no_other_session_is_not_shared() -> None:
+    assert type(shared(NEW, [])) is BoundSession
+    assert shared(NEW, [NEW]) == NEW
+    assert type(shared(NEW, [replace(NEW, login_time=2001, sid_time=2001)])) is BoundSession
+
+
+def test_the_same_session_again_keeps_its_first_login_time() -> None:
+    again = replace(NEW, login_time=5000, sid_time=5000)
+    once_more = replace(NEW, login_time=9000, sid_time=9000)
+    assert shared(again, [NEW]).all[1:] == (NEW,)
+    assert shared(once_more, [shared(again, [NEW])]).all[1:] == (NEW,)
+
+
+def test_an_old_session_of_a_known_subject_outlives_a_new_one_of_an_unknown() -> None:
+    known = replace(NEW, sub=b"sub".ljust(16), login_time=2000)
+    assert shared(NEW, [known]).all[1:] == (known,)  # a logout of the subject alone must go on reaching it
+
+
+def test_what_is_shared_already_is_shared_on() -> None:
+    third = BoundSession(b"own-third".ljust(16), None, 3000, 3000)
+    assert shared(shared(NEW, [OLD]), [third]).all[1:] == (OLD, third)

@@ -8,9 +8,9 @@ import pytest
 
 from sidecar.core import verdict
 from sidecar.core.freshness import State
-from sidecar.core.identity import BoundSession, Digester, Kind, Session
+from sidecar.core.identity import BoundSession, Digester, Kind, Session, shared
 from sidecar.core.replica import Replica
-from sidecar.core.revocation import Revocation, of_logout
+from sidecar.core.revocation import Revocation, covers, of_logout
 from sidecar.core.verdict import (
     ALLOW,
     ANONYMOUS,
@@ -313,9 +313,32 @@ def test_reasons_are_stable_words() -> None:
         "EXPIRED": "session_too_old",
         "BAD_TOKEN": "bad_token",
         "AMBIGUOUS": "ambiguous_credential",
+        "UNVOUCHED": "untrusted_header",
         "UNBOUND": "unbound_credential",
         "STALE": "replica_stale",
         "STORE": "store_unavailable",
         "KEYS": "keys_unavailable",
         "LOGIN": "login_not_recorded",
     }
+
+
+def test_a_credential_of_several_sessions_dies_with_any_of_them() -> None:
+    old, new = session(LOGIN, sid="old"), session(LOGIN + 1000, sid="new", sub=None)
+    both = shared(new, [old])
+    for own in (old.own, new.own, old.sub):
+        cutoffs = {own: LOGIN + 5000}
+        assert is_session_revoked(both, cutoffs.get)
+        assert cutoff_of(both, cutoffs.get) == LOGIN + 5000
+        assert covers(Revocation(Kind.SID, own, LOGIN + 5000, 1), both)
+    assert not is_session_revoked(both, {old.own: LOGIN - 1}.get)
+
+
+def test_a_credential_of_several_sessions_is_as_old_as_the_oldest() -> None:
+    identity = Identity(bound=((COOKIE, shared(ALICE, [session(NOW - MAX_AGE - CLOCK_SKEW_MS - 1, sid="old")])),))
+    judged = decide(identity, Replica().cutoff, State.FRESH, Policy(max_age_ms=MAX_AGE), NOW)
+    assert judged == Deny(Reason.EXPIRED)
+
+
+def test_what_a_stranger_says_in_a_trusted_header_is_denied() -> None:
+    judged = decide(Identity(is_unvouched=True), Replica().cutoff, State.FRESH, Policy(fail_open=True), NOW)
+    assert judged == Deny(Reason.UNVOUCHED)

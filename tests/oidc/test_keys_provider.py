@@ -649,3 +649,13 @@ async def test_proxies_and_cookies_of_the_environment_are_ignored(
 async def test_a_url_that_leads_nowhere_is_an_error_of_ours(session: aiohttp.ClientSession, url: str) -> None:
     with pytest.raises(KeysUnavailable):
         await fetch_json(session, url, None)
+
+
+async def test_the_providers_clock_is_heard_with_its_keys(tmp_path: Path) -> None:
+    fake = FakeProvider()
+    fake.headers = {"Date": "Mon, 29 Dec 2025 09:20:00 GMT"}
+    async with serving(fake) as port, client_session() as http:
+        url = f"http://127.0.0.1:{port}/jwks"
+        keys = ProviderKeys(issuer="x", source=UrlSource(session=http, jwks_uri=url))
+        await keys.renew(1.0)
+        assert 0 <= keys.provider_now() - 1_767_000_000 < 5

@@ -15,6 +15,7 @@ from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 from joserfc import jwt
 from joserfc.jwk import ECKey
+from yarl import URL
 
 from sidecar import clock
 from sidecar.bindings.logins import Logins
@@ -25,6 +26,7 @@ from sidecar.oidc.fetch import client_session
 from sidecar.oidc.id_token import Client, LoginReader
 from sidecar.oidc.provider import ProviderKeys
 from sidecar.oidc.relay import RelayedProvider, relay_app
+from sidecar.oidc.relay_outbound import MAX_ANSWER_BYTES
 from sidecar.oidc.source import DiscoverySource
 from sidecar.oidc.verifier import Verifier
 
@@ -62,6 +64,7 @@ class Provider:
 
     def app(self) -> web.Application:
         app = web.Application()
+        app.router.add_route("*", "/{place:userinfo|introspection|revocation|par}", self.other)
         app.router.add_get("/.well-known/openid-configuration", self.metadata)
         app.router.add_get("/jwks", self.jwks)
         app.router.add_post("/real/token", self.token)
@@ -84,6 +87,10 @@ class Provider:
         if not self.has_keys:
             return web.Response(status=500)
         return web.json_response({"keys": [KEY.as_dict(private=False)]})
+
+    async def other(self, request: web.Request) -> web.Response:
+        self.requests.append((request, await request.read()))
+        return web.Response(status=418, body=b'{"sub": "alice"}', headers={"WWW-Authenticate": "DPoP", "X-Op": "1"})
 
     async def token(self, request: web.Request) -> web.Response:
         self.requests.append((request, await request.read()))
@@ -383,7 +390,18 @@ async def test_discovery_names_the_relay_for_tokens_and_the_provider_for_the_res
         bench.relay + "/.well-known/openid-configuration", headers={"Host": "evil.example"}
     ) as response:
         document = await response.json()
-    assert document == bench.provider.document | {"token_endpoint": bench.relay + "/token"}
+    ours = {"token_endpoint": "/token", "userinfo_endpoint": "/userinfo", "jwks_uri": "/jwks"}
+    assert document == bench.provider.document | {name: bench.relay + path for name, path in ours.items()}
+
+
+async def test_discovery_names_no_way_around_the_relay(bench: Bench) -> None:
+    bench.provider.extra = {
+        "mtls_endpoint_aliases": {"token_endpoint": bench.provider.url + "/mtls"},
+        "signed_metadata": "a.b.c",
+    }
+    async with bench.app.get(bench.relay + "/.well-known/openid-configuration") as response:
+        document = await response.json()
+    assert not bench.provider.extra.keys() & document.keys()
 
 
 async def test_with_an_internal_url_the_app_goes_inside_and_the_browser_outside() -> None:
@@ -397,8 +415,8 @@ async def test_with_an_internal_url_the_app_goes_inside_and_the_browser_outside(
                 document = await response.json()
             async with app.post(relay + "/token", data={"grant_type": "refresh_token"}) as response:
                 assert response.status == 200
-    inner = {"userinfo_endpoint": inside + "/userinfo", "jwks_uri": inside + "/jwks"}
-    assert document == provider.document | inner | {"token_endpoint": relay + "/token"}
+    ours = {"token_endpoint": "/token", "userinfo_endpoint": "/userinfo", "jwks_uri": "/jwks"}
+    assert document == provider.document | {name: relay + path for name, path in ours.items()}
     assert document["authorization_endpoint"].startswith(public)
     assert len(provider.requests) == 1
 
@@ -433,7 +451,13 @@ async def test_several_providers_have_a_path_each() -> None:
         ("POST", "/", 404),
         ("POST", "/token/", 404),
         ("POST", "/real/token", 404),
-        ("GET", "/userinfo", 404),
+        ("PUT", "/userinfo", 405),
+        ("HEAD", "/jwks", 405),
+        ("POST", "/jwks", 405),
+        ("POST", "/introspect", 404),  # the document names none
+        ("POST", "/revoke", 404),
+        ("POST", "/par", 404),
+        ("GET", "/authorize", 404),
         ("GET", "/http://example.com/", 404),
     ],
 )
@@ -476,7 +500,7 @@ async def test_a_request_of_the_largest_size_passes(bench: Bench) -> None:
 @pytest.mark.parametrize("encoding", ["identity", "gzip"])
 async def test_an_endless_answer_is_cut_off(bench: Bench, encoding: str) -> None:
     login = await bench.logins.begin("secret-code")
-    body = b" " * (module.MAX_ANSWER_BYTES + 1)
+    body = b" " * (MAX_ANSWER_BYTES + 1)
     sent = gzip.compress(body) if encoding == "gzip" else body
     bench.provider.answering(sent, **{"Content-Encoding": encoding})
     status, answer = await bench.exchange()
@@ -485,9 +509,9 @@ async def test_an_endless_answer_is_cut_off(bench: Bench, encoding: str) -> None
 
 
 async def test_an_answer_of_the_largest_size_passes(bench: Bench) -> None:
-    bench.provider.answering(b'{"a":1}'.ljust(module.MAX_ANSWER_BYTES))
+    bench.provider.answering(b'{"a":1}'.ljust(MAX_ANSWER_BYTES))
     status, answer = await bench.exchange()
-    assert (status, len(answer)) == (200, module.MAX_ANSWER_BYTES)
+    assert (status, len(answer)) == (200, MAX_ANSWER_BYTES)
 
 
 async def test_a_provider_that_does_not_answer_is_a_504(bench: Bench) -> None:
@@ -598,3 +622,83 @@ async def test_no_secret_is_logged(bench: Bench, caplog: pytest.LogCaptureFixtur
     assert logged
     for secret in ("secret", BASIC, bench.provider.id_token()[:20]):
         assert secret not in "".join(logged)
+
+
+# -- what passes through -------------------------------------------------------------------------------------------
+
+OTHERS = {
+    "introspection_endpoint": "/introspection",
+    "revocation_endpoint": "/revocation",
+    "pushed_authorization_request_endpoint": "/par",
+}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "place"),
+    [
+        ("GET", "/userinfo?schema=openid&x=%2B+", "/userinfo?schema=openid&x=%2B+"),
+        ("POST", "/userinfo", "/userinfo"),
+        ("POST", "/introspect", "/introspection"),
+        ("POST", "/revoke", "/revocation"),
+        ("POST", "/par", "/par"),
+    ],
+)
+async def test_what_an_app_needs_beside_tokens_passes_as_it_is(
+    bench: Bench, method: str, path: str, place: str
+) -> None:
+    bench.provider.extra = {name: bench.provider.url + where for name, where in OTHERS.items()}
+    body = b"token=secret" if method == "POST" else b""
+    headers = {"Authorization": "Bearer secret-access", "Content-Type": FORM, "Cookie": "jar=1"}
+    url = URL(bench.relay + path, encoded=True)
+    async with bench.app.request(method, url, data=body or None, headers=headers) as response:
+        assert (response.status, await response.read()) == (418, b'{"sub": "alice"}')
+        assert (response.headers["WWW-Authenticate"], response.headers["X-Op"]) == ("DPoP", "1")
+    [(request, got)] = bench.provider.requests
+    assert (request.method, request.raw_path, got) == (method, place, body)
+    assert request.headers["Authorization"] == "Bearer secret-access"
+    assert "Cookie" not in request.headers
+
+
+async def test_the_keys_pass_through(bench: Bench) -> None:
+    async with bench.app.get(bench.relay + "/jwks") as response:
+        assert await response.json() == {"keys": [KEY.as_dict(private=False)]}
+
+
+# -- codes that no callback is waiting with ------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def strict(bench: Bench) -> AsyncIterator[Bench]:
+    async with client_session() as http:
+        app = relay_app([relayed(bench.provider, http)], logins=bench.logins, refuses_unjoined=True)
+        async with serving(app) as bench.relay:
+            yield bench
+
+
+async def test_a_code_of_no_callback_is_not_redeemed(strict: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    status, body = await strict.exchange()
+    assert (status, json.loads(body)["error"]) == (400, "invalid_grant")
+    assert "login_unjoined" in json.loads(body)["error_description"]
+    assert strict.provider.requests == []
+    assert strict.logins.strays == 0  # nobody was logged in: other callbacks need not doubt
+    assert [record.message for record in caplog.records] == ["login_unjoined"]
+
+
+async def test_an_answer_that_comes_when_its_callback_has_ended_is_not_given_out(strict: Bench) -> None:
+    login = await strict.logins.begin("secret-code")
+
+    async def late() -> web.Response:
+        login.end()
+        return await strict.provider.tokens()
+
+    strict.provider.answer = late
+    status, body = await strict.exchange()
+    assert (status, json.loads(body)["error"]) == (400, "invalid_grant")
+    assert b"secret-access" not in body
+    assert strict.logins.strays == 1
+
+
+async def test_a_waiting_callback_and_other_grants_pass(strict: Bench) -> None:
+    await strict.logins.begin("secret-code")
+    assert (await strict.exchange())[0] == 200
+    assert (await strict.exchange(grant_type="refresh_token"))[0] == 200

@@ -19,10 +19,11 @@ from wire import Listener, Wire, ask, until
 from sidecar import clock
 from sidecar.bindings.directory import Directory
 from sidecar.bindings.logins import Logins
+from sidecar.bindings.trusted_header import HeaderBinder
 from sidecar.core.app_logout import AppPath, Ended
 from sidecar.core.credentials import Carriers
 from sidecar.core.denial import Action
-from sidecar.core.freshness import Freshness
+from sidecar.core.freshness import Freshness, State
 from sidecar.core.identity import BoundSession, Digester, Session
 from sidecar.core.paths import compile_pattern
 from sidecar.core.replica import Replica
@@ -30,7 +31,7 @@ from sidecar.core.revocation import Revocation, expiry, of_logout
 from sidecar.core.routes import Route, Routes, Rule
 from sidecar.core.verdict import Policy
 from sidecar.gate.app_logout import AppLogouts, nothing
-from sidecar.gate.callbacks import Callbacks
+from sidecar.gate.callbacks import Callbacks, Claimant
 from sidecar.gate.condemn import Condemner
 from sidecar.gate.counts import Counts
 from sidecar.gate.denials import Denials
@@ -41,6 +42,7 @@ from sidecar.gate.learn import Teacher
 from sidecar.gate.live import LiveStreams
 from sidecar.gate.second_look import SecondLook
 from sidecar.gate.verdicts import Verdicts
+from sidecar.gate.vouched import Vouched
 from sidecar.http1.forwarded import peer_of
 from sidecar.proxy.downstream import listener
 from sidecar.proxy.limits import Limits
@@ -112,6 +114,9 @@ class Stage:
         pool: dict[str, Any],
         plane: dict[str, Any],
         control_path: str,
+        claimants: Iterable[Claimant],
+        relayed: Iterable[str],
+        headers: Sequence[HeaderBinder],
     ) -> None:
         self.store = open_store("sqlite://")
         self.digester = Digester(b"a secret of the tests")
@@ -128,6 +133,7 @@ class Stage:
             directory=self.directory,
             digester=self.digester,
             cutoff=self.replica.cutoff,
+            vouched=self._vouched(headers),
         )
         enforcement = Enforcement(carriers=carriers, identifier=self.identifier, token_cookies=token_cookies)
         teacher = Teacher(identifier=self.identifier, enforcement=enforcement, directory=self.directory)
@@ -156,7 +162,7 @@ class Stage:
 
         self.gate = Gate(
             identifier=self.identifier,
-            callbacks=Callbacks(patterns=[compile_pattern(CALLBACK)], logins=self.logins),
+            callbacks=Callbacks(patterns=map(compile_pattern, relayed), logins=self.logins, claimants=claimants),
             verdicts=verdicts,
             denials=denials,
             second_look=second_look,
@@ -193,6 +199,7 @@ class Stage:
             live=self.live,
             stats=self.stats,
             limits=limits,
+            proxy_headers=frozenset(name for binder in headers for name in binder.names),
             **{"response_timeout": 30.0} | plane,
         )
         self._networks = [ipaddress.ip_network(network) for network in trusted]
@@ -237,6 +244,17 @@ class Stage:
         await self.store.aclose()
         for fault in self.faults:
             raise AssertionError(fault) from fault.get("exception")
+
+    def _vouched(self, headers: Sequence[HeaderBinder]) -> Vouched | None:
+        if not headers:
+            return None
+        return Vouched(
+            headers,
+            directory=self.directory,
+            digester=self.digester,
+            cutoff=self.replica.cutoff,
+            is_fresh=lambda: self.freshness.state(clock.boot()) is State.FRESH,
+        )
 
     def _revoked(self, revocation: Revocation) -> None:
         self.gate.revoked(revocation)
@@ -377,6 +395,9 @@ async def stage(
     trusted: Iterable[str] = (),
     pool: dict[str, Any] | None = None,
     sends: int = 0,
+    claimants: Iterable[Claimant] = (),
+    relayed: Iterable[str] = (CALLBACK,),
+    headers: Sequence[HeaderBinder] = (),
     **plane: Any,
 ) -> AsyncIterator[Stage]:
     """A data plane, open. `limits`, `pool` and `plane` name what differs; `sends`: small send buffers to clients."""
@@ -395,6 +416,9 @@ async def stage(
             pool=pool or {},
             plane=plane,
             control_path=str(Path(folder) / "control"),
+            claimants=claimants,
+            relayed=relayed,
+            headers=headers,
         )
         await opened.open(sends)
         try:

@@ -1,6 +1,7 @@
 """The feed on real servers that are killed, flushed, suspended and filled."""
 
 import asyncio
+from itertools import pairwise
 
 import pytest
 
@@ -308,6 +309,39 @@ async def test_a_defect_in_the_feed_ends_the_proofs_is_loud_and_is_survived(
     node.store.follow = follow
     await until(lambda: node.feed.state is State.FRESH and node.feed.last_error is None)
     assert node.knows(revocation())
+
+
+async def test_a_defect_that_strikes_once_blinds_nobody(start_node, until, caplog):
+    node = await start_node("sqlite://", fresh=0.6, grace=0.6)
+    follow, strikes = node.store.follow, iter([True])
+
+    async def once():
+        if next(strikes, False):
+            raise ZeroDivisionError
+        return await follow()
+
+    node.store.follow = once
+    await until(lambda: "feed_fault" in caplog.text)
+    end = clock.boot() + 1
+    while clock.boot() < end:
+        assert node.feed.state is State.FRESH
+        await asyncio.sleep(0.01)
+
+
+async def test_a_defect_that_goes_on_is_met_ever_more_slowly(start_node, until, monkeypatch):
+    monkeypatch.setattr(feed, "FAULT_S", 0.4)
+    node = await start_node("sqlite://", running=False)
+    met = []
+
+    async def defective():
+        met.append(clock.boot())
+        raise ZeroDivisionError
+
+    node.feed._spawn(node.feed._lasting(defective))
+    await until(lambda: len(met) == 5)
+
+    pauses = [later - earlier for earlier, later in pairwise(met)]
+    assert all(pause >= wanted for pause, wanted in zip(pauses, (0.1, 0.2, 0.4, 0.4), strict=True))
 
 
 @pytest.mark.parametrize("part", ["prune", "reread", "sweep"])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.core.identity import BoundSession, Kind
+from sidecar.core.identity import BoundSession, Kind, SharedSession
 from sidecar.core.revocation import Revocation
 from sidecar.stores.interface import StoreError
 from sidecar.stores.packing import (
@@ -35,7 +35,14 @@ def test_a_binding_comes_back_as_it_was(session):
     assert unpack_binding(pack_binding(session)) == session
 
 
-@given(st.binary(max_size=60) | REVOCATIONS.map(lambda each: pack_revocation(each, 0)), st.data())
+@given(st.lists(SESSIONS, min_size=2, max_size=4))
+def test_a_binding_to_several_sessions_comes_back_as_it_was(sessions):
+    first, *rest = sessions
+    several = SharedSession(first.own, first.sub, first.login_time, first.sid_time, also=tuple(rest))
+    assert unpack_binding(pack_binding(several)) == several
+
+
+@given(st.binary(max_size=110) | REVOCATIONS.map(lambda each: pack_revocation(each, 0)), st.data())
 def test_any_other_bytes_are_an_error_of_the_store_and_nothing_else(raw, data):
     position = data.draw(st.integers(0, max(len(raw) - 1, 0)))
     raw = raw[:position] + data.draw(st.binary(max_size=2)) + raw[position + 1 :]

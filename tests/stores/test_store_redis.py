@@ -178,3 +178,21 @@ async def test_a_binding_that_cannot_be_read_is_an_error_and_not_a_miss(redis_se
     with pytest.raises(StoreError) as caught:
         await store.get_binding(b"c" * 16)
     assert caught.value.reason == "store_entry_unreadable"
+
+
+async def test_a_connection_that_cannot_be_closed_keeps_no_other_open(redis_server):
+    store = open_store(redis_server.url)
+    await store.open()
+    await store.get_binding(b"c" * 16)
+    closed = []
+
+    async def stuck(*_):
+        closed.append("writer")
+        raise TimeoutError("Timed out closing connection")
+
+    store._writer._redis.aclose, close = stuck, store._writer._redis.aclose
+    await store.aclose()
+    await close()
+
+    assert closed
+    assert not store._bindings._pool._available_connections[0].is_connected

@@ -14,6 +14,7 @@ from sidecar.core.revocation import LONGEST_S, SLACK_S
 from sidecar.stores import backoff, publish, sqlite
 from sidecar.stores.interface import Batch, StoreError
 from sidecar.stores.packing import pack_revocation
+from sidecar.stores.redis_trim import first_live
 from sidecar.stores.sqlite import SqliteStore
 
 LOG = "{lg:rv}:log"
@@ -115,8 +116,8 @@ async def test_an_entry_that_cannot_be_read_may_be_a_newer_releases_and_is_kept_
     redis_server.command("XADD", LOG, f"{NOW_MS - age_s * 1000}-1", "e", b"\x02" + bytes(60))  # a later version
     redis_server.command("XADD", LOG, f"{NOW_MS + 1}-1", "e", pack_revocation(revocation(2, expires=2**32 - 1), 0))
 
-    first_live = await store._first_live(NOW_MS / 1000)
-    assert first_live == b"%d-1" % (NOW_MS - age_s * 1000 if is_kept else NOW_MS + 1)
+    first = await first_live(store._writer, LOG, store._unpack, NOW_MS / 1000)
+    assert first == b"%d-1" % (NOW_MS - age_s * 1000 if is_kept else NOW_MS + 1)
 
 
 def test_no_configuration_asks_for_a_longer_retention_than_the_longest():

@@ -21,14 +21,15 @@ class Signer:
         self.jwks = folder / "jwks.json"
         self.jwks.write_text(json.dumps({"keys": [self._key.as_dict(private=False)]}))
 
-    def id_token(self, sid: str) -> str:
+    def id_token(self, sid: str, *, issuer: str = ISSUER) -> str:
         now = int(time.time())
-        return self._signed({"sub": "alice", "sid": sid, "iat": now, "exp": now + 3600})
+        return self._signed({"sub": "alice", "sid": sid, "iat": now, "exp": now + 3600, "iss": issuer})
 
-    def logout_body(self, sid: str) -> bytes:
+    def logout_body(self, sid: str, *, issuer: str = ISSUER) -> bytes:
         """What the provider POSTs when a session ends."""
         now = int(time.time())
         claims = {"sid": sid, "iat": now, "exp": now + 120, "jti": uuid.uuid4().hex, "events": {_EVENT: {}}}
+        claims["iss"] = issuer
         return f"logout_token={self._signed(claims)}".encode()
 
     def _signed(self, claims: dict[str, Any]) -> str:

@@ -1,0 +1,105 @@
+"""Sessions that a trusted proxy names in header fields: found in the request, and given a login time.
+
+A field says who it is, not always since when. Then the first sight counts, and is kept like a binding. It is written
+only while the replica is fresh: what had been revoked before, unheard, would pass as a later login for ever.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
+
+from sidecar import clock
+from sidecar.bindings.directory import Directory
+from sidecar.bindings.trusted_header import BadHeader, HeaderBinder, Named
+from sidecar.core.identity import BoundSession, Digester
+from sidecar.field_names import fold
+from sidecar.http1.fields import parse_line
+from sidecar.http1.request import RequestHead
+from sidecar.stores.interface import StoreError
+
+_EARLIER_S: Final = 60.0  # how far the provider's clock may be behind ours: a logout soon after must reach the session
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What the fields of a request say, before anybody was asked about it."""
+
+    named: tuple[Named, ...] = ()
+    is_unvouched: bool = False  # by a peer that is not trusted
+    is_bad: bool = False  # by one that is, and it names nothing
+
+
+SILENCE: Final = Said()
+
+
+class Known(NamedTuple):
+    """A named session with its login time, and the credential under which that is kept, if it is."""
+
+    session: BoundSession
+    credential: bytes | None
+
+
+class Vouched:
+    """The `header` binders of one gate."""
+
+    def __init__(
+        self,
+        binders: Sequence[HeaderBinder],
+        *,
+        directory: Directory,
+        digester: Digester,
+        cutoff: Callable[[bytes], int | None],
+        is_fresh: Callable[[], bool],
+    ) -> None:
+        self._binders = tuple(binders)
+        self._directory = directory
+        self._digester = digester
+        self._cutoff = cutoff
+        self._is_fresh = is_fresh
+        self.names = frozenset(name for binder in binders for name in binder.names)
+
+    def said(self, request: RequestHead) -> Said:
+        """Which sessions the request names."""
+        if request.is_spoofed:
+            return Said(is_unvouched=True)
+        fields = [(fold(name), value) for name, value in map(parse_line, request.lines)]
+        fields = [(name, value) for name, value in fields if name in self.names]
+        if not fields:
+            return SILENCE
+        if not request.is_vouched:  # nobody else's fields are left by now
+            raise TypeError("a request that nobody vouches for names a session")
+        try:
+            named = [binder.read(fields) for binder in self._binders]
+        except BadHeader:
+            return Said(is_bad=True)
+        return Said(tuple(each for each in named if each is not None))
+
+    def now(self, named: Named, now: float) -> Known | None:
+        """The session, as far as memory can tell. `now` is boot time."""
+        if named.is_timed:
+            return Known(self._digester.bound(named.session), None)
+        credential = self._digester.credential(named.digest_name)
+        session = self._directory.cached(credential, now)
+        return Known(session, credential) if isinstance(session, BoundSession) else None
+
+    async def later(self, named: Named) -> Known:
+        """The session; at first sight it is written down. Raises StoreError."""
+        if named.is_timed:
+            return Known(self._digester.bound(named.session), None)
+        credential, *others = (digester.credential(named.digest_name) for digester in self._digester.all)
+        session = await self._directory.find(credential, others=others)
+        if session is None:
+            session = await self._first_seen(named, credential, others)
+        return Known(session, credential)
+
+    async def _first_seen(self, named: Named, credential: bytes, others: Sequence[bytes]) -> BoundSession:
+        if not self._is_fresh():
+            raise StoreError("store_unavailable", "a session cannot be met for the first time now")
+        unseen = self._digester.bound(named.session)
+        names = (credential, *others, *(name for pair in ((unseen.own, unseen.sub), *unseen.others) for name in pair))
+        if any(name is not None and self._cutoff(name) is not None for name in names):
+            return unseen  # of the year 1970: whatever ended it came later
+        since = int((clock.early() - _EARLIER_S) * 1000)
+        session = self._digester.bound(replace(named.session, login_time=since))
+        await self._directory.bind(credential, session, binder="header")
+        return session
