@@ -20,6 +20,8 @@ from sidecar.stores.interface import StoreError
 _logger = logging.getLogger(__name__)
 
 _PURPOSE: Final = b"token"
+_ALIVE: Final = b"alive"
+_ALIVE_S: Final = 30 * 24 * 3600
 _MAX_CHARS: Final = 16 * 1024
 
 
@@ -59,6 +61,17 @@ class Tokens:
         """The session is over. Raises StoreError."""
         await self._store.delete_sealed(_tag(own))
 
+    async def note_alive(self, issuer: str) -> None:
+        """This provider has called one of our tokens good: its word counts, in every process. Raises StoreError."""
+        name = _tag(issuer.encode())
+        await self._store.put_sealed(name, self._sealer.seal(b"", purpose=_ALIVE, name=name), _ALIVE_S)
+
+    async def was_alive(self, issuer: str) -> bool:
+        """Whether it ever did. Raises StoreError."""
+        name = _tag(issuer.encode())
+        sealed = await self._store.get_sealed(name)
+        return sealed is not None and self._sealer.open(sealed, purpose=_ALIVE, name=name) is not None
+
 
 class TokenKeeper:
     """Keeps the token of each login that the relay sees. A login never fails because of it."""
@@ -92,6 +105,9 @@ _NOBODY: Final = Session("", "", None, None, 0)
 def token_of(by: By, answer: Mapping[str, Any], now: float, session: Session = _NOBODY) -> CheckToken | None:
     """The token to ask with, out of a token endpoint's answer; None where there is none."""
     token = answer.get("refresh_token" if by == "refresh" else "access_token")
+    kind = answer.get("token_type")
+    if by == "userinfo" and isinstance(kind, str) and kind.lower() != "bearer":  # a DPoP token is no bearer token
+        return None
     if not isinstance(token, str) or not 0 < len(token) <= _MAX_CHARS:
         return None
     lifetime = answer.get("expires_in")

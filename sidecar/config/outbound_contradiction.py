@@ -91,6 +91,10 @@ def _strivacity(config: Config) -> Iterator[Fault]:
     if settings.identity_store is None:
         store: Path = (*path, "identity_store")
         yield Fault(switch, "accounts are in an identity store", "identity_store", involves=(switch, store))
+    if not any(isinstance(binder, TokenBinder | TokenEndpointBinder) for binder in config.session.bind):
+        bind: Path = ("session", "bind")
+        what = "account and session come from an ID token at the relay, or one that the browser carries"
+        yield Fault(switch, what, "a binder token_endpoint or token in session.bind", involves=(switch, bind))
     yield from _strivacity_issuer(config, settings, path)
     yield from _strivacity_token(settings, path)
     if not any(provider.allow_http for provider in config.providers):

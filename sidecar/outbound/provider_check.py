@@ -17,7 +17,7 @@ from typing import Final, Protocol
 from sidecar import log, metrics
 from sidecar.bindings.tokens import CheckToken, Tokens, token_of
 from sidecar.bindings.vault import KeepingStore
-from sidecar.core.identity import BoundSession, Kind
+from sidecar.core.identity import BoundSession, Kind, Session
 from sidecar.core.provider_check import By, Standing, has_expired
 from sidecar.core.revocation import Revocation, expiry
 from sidecar.oidc.token_check import Checked
@@ -88,6 +88,7 @@ class ProviderChecks:
         self._max_age_s = max_age_s
         self._boot = boot
         self._late = late
+        self._answering: set[str] = set()  # issuers that have called one of our tokens good
         self._due: dict[bytes, float] = {}  # boot time, by session digest; of the sessions that are known
         self._errands = Errands[Checked](
             may_pass=lambda checked: checked.standing is Standing.UNAVAILABLE,
@@ -138,9 +139,28 @@ class ProviderChecks:
             _count(Checked(Standing.EXPIRED, "token_missing" if token is None else "token_expired"))
             return
         session = token.session
-        question = partial(provider.ask, token.token, client_id=session.client_id, sub=session.sub)
+        question = partial(self._ask, provider, session, token.token)
         if self._errands.begin(question, partial(self._conclude, own, token)) is None:
             _count(Checked(Standing.UNAVAILABLE, "too_many"))
+
+    async def _ask(self, provider: Asks, session: Session, token: str) -> Checked:
+        """One question. A provider that has never called a token of ours good may simply not answer such as us.
+
+        RFC 7662 section 2.2 has it say `active: false` to whoever may not know; a bound token is refused to everybody
+        but its owner. Believing that would log everybody out.
+        """
+        checked = await provider.ask(token, client_id=session.client_id, sub=session.sub)
+        try:
+            if checked.standing is Standing.ALIVE and session.issuer not in self._answering:
+                await self._tokens.note_alive(session.issuer)
+                self._answering.add(session.issuer)
+            elif checked.standing is Standing.OVER and session.issuer not in self._answering:
+                if not await self._tokens.was_alive(session.issuer):
+                    return Checked(Standing.BROKEN, "never_alive")
+                self._answering.add(session.issuer)
+        except StoreError as error:
+            return Checked(Standing.UNAVAILABLE, error.reason)
+        return checked
 
     async def _conclude(self, own: bytes, token: CheckToken, checked: Checked) -> None:
         if checked.standing is Standing.OVER:

@@ -56,3 +56,18 @@ async def test_a_login_without_a_token_goes_on(store: Store, token, caplog) -> N
     await store.aclose()
     await keeper(SESSION, ANSWER)
     assert [record.fields["reason"] for record in caplog.records] == ["token_missing", "store_closed"]
+
+
+@pytest.mark.parametrize(("by", "is_kept"), [("userinfo", False), ("introspection", True), ("refresh", True)])
+def test_a_token_that_only_its_owner_can_use_is_not_shown_as_a_bearer(by, is_kept: bool) -> None:
+    assert (token_of(by, ANSWER | {"token_type": "DPoP"}, 1.0, SESSION) is not None) is is_kept
+    assert token_of(by, ANSWER | {"token_type": "bearer"}, 1.0, SESSION) is not None
+
+
+async def test_that_a_provider_answers_is_known_by_all_and_cannot_be_made_up(store: Store) -> None:
+    tokens = Tokens(store, Sealer(b"s" * 32), ttl_s=60)
+    assert not await tokens.was_alive("https://idp.example.com")
+    await tokens.note_alive("https://idp.example.com")
+    assert await tokens.was_alive("https://idp.example.com")
+    assert not await tokens.was_alive("https://other.example.com")
+    assert not await Tokens(store, Sealer(b"x" * 32), ttl_s=60).was_alive("https://idp.example.com")

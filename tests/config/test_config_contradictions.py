@@ -102,6 +102,13 @@ CONTRADICTIONS = [
         "must not be in the store",
     ),
     (_strivacity("token: {env: SECRET}"), f"{STRIVACITY}.base_url", "accounts are in an identity store"),
+    (
+        _strivacity(f"identity_store: c, {FETCHED}").replace(
+            BIND, "session: {credentials: [{cookie: s}], bind: [{from: form_post, callback: /cb}]}\n"
+        ),
+        f"{STRIVACITY}.base_url",
+        "account and session come from an ID token",
+    ),
     (_strivacity("identity_store: c"), f"{STRIVACITY}.base_url", "the API takes one bearer token"),
     (
         _strivacity(f"identity_store: c, token: {{env: SECRET}}, {FETCHED}"),

@@ -105,7 +105,9 @@ def provider() -> Provider:
 
 
 @pytest.fixture
-def pod(store: Store, provider: Provider) -> Callable[..., Pod]:
+async def pod(store: Store, provider: Provider) -> Callable[..., Pod]:
+    """A function that makes a pod, in a deployment whose provider has called a token good before."""
+    await Tokens(store, Sealer(b"s" * 32), ttl_s=3600).note_alive(ISSUER)
     return lambda **options: Pod(store, provider, **options)
 
 
@@ -271,3 +273,44 @@ async def test_a_defect_does_not_end_the_rounds(pod, provider: Provider, monkeyp
     running.cancel()
     await asyncio.wait({running})
     assert "provider_check_fault" in [record.message for record in caplog.records]
+
+
+async def test_a_provider_that_never_called_a_token_good_is_not_believed(store: Store, provider: Provider) -> None:
+    """It may answer so to everybody who is not allowed to ask; that would log everybody out."""
+    ours = Pod(store, provider)
+    await ours.knows(login())
+    provider.answers = [OVER]
+    await ours.later(0)
+    await ours.later()
+    assert (len(provider.asked), ours.revoked) == (1, [])
+    ours.checks._claims = NoClaims()
+    await ours.later()  # it does now
+    other = Pod(store, provider, claims=NoClaims())  # and that is known everywhere
+    await other.knows(login())
+    provider.answers = [OVER]
+    await other.later(0)
+    await other.later()
+    assert len(other.revoked) == 1
+
+
+class NoClaims:
+    """Everybody may."""
+
+    async def claim(self, _name: bytes, _ttl: int) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("answer", [OVER, Checked(Standing.ALIVE, "http_200", {"refresh_token": "next"})])
+async def test_the_token_of_a_later_login_stays(pod, provider: Provider, answer: Checked) -> None:
+    ours = pod(by="refresh")
+    own = await ours.knows(login(at=1000))
+    later = CheckToken(login(at=2000), "later", None)
+
+    async def ask(_token: str, **_who: object) -> Checked:
+        await ours.tokens.keep(own, later)  # somebody logs in again while the provider is being asked
+        return answer
+
+    provider.ask = ask
+    await ours.later(0)
+    await ours.later()
+    assert await ours.tokens.find(own) == later

@@ -13,7 +13,7 @@ from wire import Answer, ask, message, ok, until
 from sidecar import clock
 from sidecar.bindings.token import TokenBinder
 from sidecar.core.app_logout import Ended
-from sidecar.core.identity import Digester
+from sidecar.core.identity import Digester, shared
 from sidecar.gate.identify import TokenCarrier
 from sidecar.oidc.jwks import import_keys
 from sidecar.oidc.provider import ProviderKeys
@@ -144,6 +144,16 @@ async def test_of_two_sessions_at_once_both_are_over_and_nobody_is_shown_the_oth
     assert not stage.ended
     assert await status(stage) == 401
     assert await status(stage, "other") == 401
+
+
+async def test_of_a_cookie_that_may_belong_to_several_sessions_nobody_is_shown_the_hints_either(stage: Stage):
+    stage.after = sent_elsewhere
+    either = [stage.digester.bound(session(sid, sub=sub)) for sid, sub in (("s-1", "alice"), ("s-9", "bob"))]
+    digest = stage.digester.credential(b"mine")
+    await stage.directory.bind(digest, shared(either[0], either[1:]), binder="form_post")
+    assert (await leave(stage)).status == 302
+    assert not stage.ended
+    assert await status(stage) == 401
 
 
 # -- what follows ---------------------------------------------------------------------------------------------------
