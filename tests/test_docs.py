@@ -219,7 +219,7 @@ def texts(call: ast.Call, position: int) -> Iterator[str]:
             yield argument.value
 
 
-EVENT_POSITION = {"event": 2, "exception": 0, "critical": 0, "error": 0, "warning": 0, "info": 0}
+EVENT_POSITION = {"event": 2, "Repeated": 2, "exception": 0, "critical": 0, "error": 0, "warning": 0, "info": 0}
 
 
 def events() -> set[str]:
@@ -250,6 +250,12 @@ def test_every_log_event_is_explained() -> None:
 
 def test_every_reason_of_a_denial_is_explained() -> None:
     assert unexplained({reason.value for reason in Reason}, "Denied requests") == set()
+
+
+def test_every_reason_of_a_refused_callback_is_explained() -> None:
+    found = reasons(PRODUCT, lambda name: name == "CallbackRefused")
+    assert found >= {"callback_with_body", "bad_token", "too_many_codes"}
+    assert unexplained(found, "Denied requests") == set()
 
 
 def test_every_reason_of_a_refused_logout_token_is_explained() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.log import JsonFormatter, TextFormatter
+from sidecar.log import JsonFormatter, Repeated, TextFormatter
 
 FORMATTERS = {"json": JsonFormatter(), "text": TextFormatter()}
 
@@ -90,3 +90,15 @@ def test_what_a_library_says_is_bounded(style: str) -> None:
 @both
 def test_a_value_that_json_does_not_know_is_written_as_text(style: str) -> None:
     assert '"/run/secrets"' in FORMATTERS[style].format(record(value=Path("/run/secrets")))
+
+
+def test_what_strangers_repeat_is_said_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    now = [1000.0]
+    repeated = Repeated(logging.getLogger("sidecar.x"), logging.WARNING, "knocked", clock=lambda: now[0])
+    for seconds in (0, 1, 30, 59, 60, 119):
+        now[0] = 1000.0 + seconds
+        repeated.note(door=seconds)
+    assert [(record.message, record.fields) for record in caplog.records] == [
+        ("knocked", {"count": 1, "door": 0}),
+        ("knocked", {"count": 4, "door": 60}),
+    ]

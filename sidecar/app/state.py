@@ -52,14 +52,15 @@ class State:
         self.on_news: Callable[[Revocation, bool], None] = lambda _revocation, _is_ours: None
         self._confirmed: Callable[[], Awaitable[None]] | None = None
         self._settled: Callable[[], Awaitable[bool]] | None = None
+        self.publisher = Publisher(store=store, replica=self.replica, on_revocation=self._revoked)
         self.feed = Feed(
             store=store,
             replica=self.replica,
             freshness=self.freshness,
             on_revocation=self._fed,
+            on_read=self.publisher.heard,
             everywhere=self._is_settled,
         )
-        self.publisher = Publisher(store=store, replica=self.replica, on_revocation=self._revoked)
         everywhere = settings.confirm == "all"
         self._log_out = self.publisher.publish_everywhere if everywhere else self.publisher.publish
         self.revoker = Revoker(digester=self.digester, publish=self._publish)

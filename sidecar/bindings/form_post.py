@@ -12,7 +12,7 @@ A token that does not verify is refused before the app has seen it.
 import logging
 from collections.abc import Mapping
 
-from sidecar import log, metrics
+from sidecar import clock, log, metrics
 from sidecar.bindings.token import unverified_issuers
 from sidecar.core.callback import CallbackRefused, Parameters
 from sidecar.core.identity import Session
@@ -29,6 +29,7 @@ class FormPostReader:
     def __init__(self, readers: Mapping[str, LoginReader], verifiers: Mapping[str, Verifier]) -> None:
         self._readers = readers
         self._verifiers = verifiers
+        self._refused = log.Repeated(_logger, logging.WARNING, "login_unverified", clock=clock.boot)
 
     async def read(self, carried: Parameters) -> Session | None:
         """The session of the one ID token; None where there is none. Raises CallbackRefused."""
@@ -57,7 +58,7 @@ class FormPostReader:
 
     def _unverified(self, issuer: str, reason: str) -> CallbackRefused:
         metrics.logins.labels("unverified").inc()
-        log.event(_logger, logging.WARNING, "login_unverified", provider=issuer, reason=reason)
+        self._refused.note(provider=issuer, reason=reason)  # strangers can bring it about
         return CallbackRefused("bad_token", f"the ID token of the callback is not good ({reason})")
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import parse_qsl
 
-from sidecar.core.credentials import MAX_PAIRS
+from sidecar.core.credentials import MAX_ENCODED, MAX_PAIRS
 from sidecar.core.logout_token import TokenError, decode_json
 from sidecar.errors import SidecarError
 
@@ -21,9 +21,9 @@ MAX_CODES = 4
 MAX_FIELDS = 1000  # in a body; PHP takes no more
 _SEPARATOR: Final = re.compile(rb"[&;?]")
 # PHP and Express take `code[]` too. Blanks and what follows a NUL is left out by some.
-_SPELLED: Final = r"\s*{}(?:\[.*|\s*|\0.*)"
 _NAMES: Final = ("code", "id_token", "access_token", "response")
-_READS: Final = {name: re.compile(_SPELLED.format(name), re.IGNORECASE | re.DOTALL) for name in _NAMES}
+_ANY_NAME: Final = "|".join(f"(?P<{name}>{name})" for name in _NAMES)
+_spelled = re.compile(rf"\s*(?:{_ANY_NAME})(?:\[.*|\s*|\0.*)", re.IGNORECASE | re.DOTALL).fullmatch
 _JWT: Final = re.compile(r"\s*[\w-]+(?:\.[\w-]*){2,4}\s*")
 # Anything else beside the type could make an app take it for another one, or read the bytes as other characters.
 _ASCII: Final = r'(?:\s*;\s*charset\s*=\s*"?(?:utf-8|us-ascii|iso-8859-1)"?)?\s*'
@@ -84,16 +84,13 @@ def in_body(body: bytes, types: Iterable[bytes]) -> Parameters:
     return found
 
 
-def codes_in(target: bytes) -> list[str]:
-    """Every authorization code in the query, form-decoded as apps do."""
-    return list(_sorted_out(_pairs(target.partition(b"?")[2])).codes)
-
-
 def _form(body: bytes) -> Iterable[tuple[str, str]]:
     if body.lstrip()[:1] in (b"{", b"["):  # no form, and some apps would not look at the type
         raise CallbackRefused("callback_body_type", "a body that says it is a form and looks like JSON", status=415)
     if len(_SEPARATOR.findall(body)) > MAX_FIELDS:
         raise CallbackRefused("too_many_codes")
+    if body.count(b"%") > MAX_ENCODED:
+        raise CallbackRefused("callback_body_type", "more encoding than is worth undoing", status=415)
     return _pairs(body)
 
 
@@ -126,10 +123,10 @@ def _members(body: bytes) -> Iterable[tuple[str, str]]:
 
 def _sorted_out(pairs: Iterable[tuple[str, str]]) -> Parameters:
     found: Mapping[str, dict[str, None]] = {name: {} for name in _NAMES}
-    for spelled, value in pairs:
-        for name, pattern in _READS.items():
-            if value and pattern.fullmatch(spelled):
-                found[name][value] = None
+    for name, value in pairs:
+        spelled = _spelled(name) if value else None
+        if spelled is not None and spelled.lastgroup is not None:
+            found[spelled.lastgroup][value] = None
     if any(map(_JWT.fullmatch, found["response"])):
         # JARM: what the login needs is inside a token that only the client can check.
         raise CallbackRefused("callback_with_jarm", "response_mode=jwt is not supported; use query or form_post")

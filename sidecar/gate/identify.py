@@ -209,6 +209,15 @@ class Identifier:
                 return self._bound(read)
         return None
 
+    @property
+    def has_several_carriers(self) -> bool:
+        """Whether the app may go by another credential than the one that it sets."""
+        return self._reads_target or bool(self._carriers.headers) or len(self._carriers.cookies) > 1
+
+    def in_target(self, target: bytes) -> tuple[bytes, ...]:
+        """The digests of the credentials in an address."""
+        return self._digested(self._carriers.in_target(target), ()).credentials if self._reads_target else ()
+
     def is_token_cookie(self, name: bytes) -> bool:
         """Whether a cookie name is a token binder's, or one of its chunks."""
         return any(token.cookie and _is_chunk(name, token.cookie) for token in self._tokens)

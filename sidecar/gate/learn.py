@@ -26,10 +26,12 @@ from sidecar.http1.fields import parse_line
 from sidecar.http1.request import RequestHead
 from sidecar.http1.response import ResponseHead
 from sidecar.log import Repeated
+from sidecar.stores.interface import StoreError
 
 _logger = logging.getLogger(__name__)
 
 _HINT: Final = "no new session cookie: the login failed, or the app keeps its cookie and needs success.cookie: kept"
+_CONTEST_S: Final = 3.0  # for all that stand in line: a hung store must not hold logins in a row
 _MOST_SHARED: Final = 4  # sessions of one credential; a browser that needs more signs in with new cookies
 
 
@@ -43,7 +45,7 @@ class Lesson:
     binder: str
     refusal: Reason | None = None  # why nothing can be learned, so that the answer must not get out
     withholds: bool = False  # the session cookies that the app sets; nobody can say what they are
-    is_claimed: bool = False  # the session is one that the callback named: it takes no credential from another
+    is_contested: bool = False  # a claim on credentials that another login may be taking at the same time
 
 
 class Teacher:
@@ -51,7 +53,7 @@ class Teacher:
 
     def __init__(self, *, identifier: Identifier, enforcement: Enforcement, directory: Directory) -> None:
         self._unconfirmed = Repeated(_logger, logging.WARNING, "login_unconfirmed", clock=clock.boot)
-        self._claiming = asyncio.Lock()
+        self._contest = asyncio.Lock()
         self._identifier = identifier
         self._enforcement = enforcement
         self._directory = directory
@@ -71,6 +73,10 @@ class Teacher:
         if joined is not None and not credentials:
             # The app keeps the cookie that the browser had before the login.
             credentials = list(self._identifier.presented(request).credentials)
+        elif joined is not None:
+            credentials += self._left_alone(request)
+        if joined is not None:  # besides, because the user may have chosen where to go
+            credentials += self._in_location(response)
         if is_unverified:  # the cookie, new or kept, would be a session that no logout reaches
             return Lesson(None, (), (), "token_endpoint", Reason.LOGIN)
         if not credentials or (session is None and not tokens):
@@ -99,13 +105,16 @@ class Teacher:
         presented = identifier.presented(request).credentials
         tokens = tuple((each.name, each.value) for each in cookies if identifier.is_token_cookie(each.name))
         values = (each.value for each in cookies if not identifier.is_token_cookie(each.name))
-        credentials = tuple(dict.fromkeys(map(identifier.digest, values)))
-        is_new = any(credential not in presented for credential in credentials)
+        set_here, in_location = tuple(map(identifier.digest, values)), self._in_location(response)
+        is_new = any(credential not in presented for credential in (*set_here, *in_location))
         outcome = claim.completion.outcome(response.status, _location(response), is_cookie_new=is_new)
         if outcome is Outcome.FAILED:
+            if in_location:  # it cannot be taken out of there
+                return Lesson(None, (), (), binder, Reason.LOGIN)
             return Lesson(None, (), (), binder, withholds=True) if cookies else None
         known = judgement.identity.all_sessions()
-        credentials = credentials or presented
+        kept = self._left_alone(request) if set_here else presented
+        credentials = tuple(dict.fromkeys((*set_here, *kept, *in_location)))
         if not credentials or (outcome is Outcome.UNCLEAR and not known):
             metrics.logins.labels("unconfirmed").inc()
             self._unconfirmed.note(binder=binder, hint=_HINT)
@@ -115,7 +124,23 @@ class Teacher:
         session = shared(identifier.bound(claim.session), [*known, *self._known(credentials)])
         if len(session.all) > _MOST_SHARED:
             return Lesson(None, (), (), binder, Reason.AMBIGUOUS)
-        return Lesson(session, credentials, tokens, binder, is_claimed=True)
+        is_contested = any(credential in presented for credential in credentials)
+        return Lesson(session, credentials, tokens, binder, is_contested=is_contested)
+
+    def _left_alone(self, request: RequestHead) -> tuple[bytes, ...]:
+        """What nobody knows of the credentials that the browser has beside those that the app sets.
+
+        An app with several may have logged one of these in: the user ticks `remember me`, and drops that cookie later.
+        """
+        if not self._identifier.has_several_carriers:
+            return ()
+        presented = self._identifier.presented(request).credentials
+        return tuple(each for each in presented if not isinstance(self._directory.cached(each), BoundSession))
+
+    def _in_location(self, response: ResponseHead) -> tuple[bytes, ...]:
+        """Credentials in the address that the app redirects to: where it keeps its sessions in URLs, a new one."""
+        location = _location(response)
+        return self._identifier.in_target(location) if location is not None else ()
 
     def _known(self, credentials: Iterable[bytes]) -> Iterator[BoundSession]:
         """What is known in memory of credentials that the app sets: it may set one that was there before."""
@@ -128,21 +153,24 @@ class Teacher:
         session = lesson.session
         if lesson.tokens:
             session = await self._identifier.session_of_tokens(lesson.tokens) or session
-        if session is not None and lesson.is_claimed:
-            return await self._bind_claimed(session, lesson)
+        if session is not None and lesson.is_contested:
+            return await self._bind_contested(session, lesson)
         if session is not None:
             for credential in lesson.credentials:
                 await self._directory.bind(credential, session, binder=lesson.binder)
         return session
 
-    async def _bind_claimed(self, session: BoundSession, lesson: Lesson) -> BoundSession:
+    async def _bind_contested(self, session: BoundSession, lesson: Lesson) -> BoundSession:
         """Ask again, and one after the other: a login may have taken a credential while the app was answering."""
-        async with self._claiming:
-            for credential in lesson.credentials:
-                found = await self._directory.find(credential, max_age_s=0.0)
-                session = shared(session, [found]) if found is not None else session
-            for credential in lesson.credentials:
-                await self._directory.bind(credential, session, binder=lesson.binder)
+        try:
+            async with asyncio.timeout(_CONTEST_S), self._contest:
+                for credential in lesson.credentials:
+                    found = await self._directory.find(credential, max_age_s=0.0)
+                    session = shared(session, [found]) if found is not None else session
+                for credential in lesson.credentials:
+                    await self._directory.bind(credential, session, binder=lesson.binder)
+        except TimeoutError:
+            raise StoreError("store_busy", "the store is behind with its answers") from None
         return session
 
     def without_cookies(self, lines: Iterable[bytes]) -> list[bytes]:

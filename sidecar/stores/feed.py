@@ -11,7 +11,7 @@ then knows everything that was acknowledged before that time. The feed judges no
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from itertools import islice
 
@@ -48,16 +48,20 @@ class Feed:
         replica: Replica,
         freshness: Freshness,
         on_revocation: Callable[[Revocation], None],
+        on_read: Callable[[Sequence[Revocation]], None] = lambda _page: None,
         everywhere: Callable[[], Awaitable[bool]] | None = None,
         audit_s: float = AUDIT_S,
         boot: Callable[[], float] = clock.boot,
         wall: Callable[[], float] = clock.early,
     ) -> None:
-        """`everywhere`: whether what this replica has is enforced in all processes that it answers for."""
+        """`on_read` hears what the log holds, `on_revocation` what of it was new.
+
+        `everywhere`: whether what this replica has is enforced in all processes that it answers for."""
         self._store = store
         self._replica = replica
         self._freshness = freshness
         self._on_revocation = on_revocation
+        self._on_read = on_read
         self._everywhere = everywhere
         self._audit_s = audit_s
         self._is_told = False  # whether the store knows that all of it is enforced
@@ -138,7 +142,8 @@ class Feed:
             self._store.applied()
             self._is_told = True
 
-    def _take(self, revocations: Iterable[Revocation]) -> None:
+    def _take(self, revocations: Sequence[Revocation]) -> None:
+        self._on_read(revocations)
         for revocation in revocations:
             if self._known is not None:
                 self._known.apply(revocation)

@@ -67,6 +67,11 @@ class Publisher:
         """How many revocations are enforced here and not in the store yet."""
         return len(self._outbox)
 
+    def heard(self, revocations: Iterable[Revocation]) -> None:
+        """The log has these. A write whose answer was lost may have done its work, and is then not repeated."""
+        if not self._outbox.is_all_written:
+            self._outbox.written(revocations)
+
     async def publish(self, revocations: Iterable[Revocation]) -> None:
         """Enforce at once, and return when durable. StoreError: enforced here only, so far."""
         await self._publish(revocations)
@@ -147,7 +152,10 @@ class Publisher:
             event(logger, logging.INFO, "outbox_published", published=len(live))
 
     async def _ask_again(self) -> None:
-        """Everything is in the log. Nothing is written twice for not being durable: the log would grow with it."""
+        """Everything is in the log. Nothing is written twice for not being durable: the log would grow with it.
+
+        Should another server have lost it, healing puts it back (`feed.py`), or `durable` says so.
+        """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PAUSE_S):
                 while self._outbox.is_all_written:

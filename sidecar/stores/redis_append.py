@@ -98,19 +98,20 @@ class Appender:
         raise_first(await self._writer.ask_all(*adds, transaction=True))  # MULTI: all or nothing
 
     async def durable(self) -> bool:
-        """Whether the log still has what `append` left undurable, and all of it is durable now.
+        """Whether the log still has what `append` left undurable, and all that is in it is durable now.
 
         False: another server or another data set answers, and may lack it. StoreError: not yet, or it cannot be said.
         """
-        owed, self._owed = self._owed, set()
-        if not owed:
+        waits = self._durability.commands()
+        if not waits:
             return True
+        owed, self._owed = self._owed, set()
         try:
             # Replicas and disk take everything in the order of writing, so that one more small write speaks for all.
             touch = ("HSET", self._meta, "asked", "1")
-            answers = await self._writer.ask_all(*self._who(), touch, *self._durability.commands(), transaction=False)
+            answers = await self._writer.ask_all(*self._who(), touch, *waits, transaction=False)
             raise_first(answers[:3])
-            if owed != {_named(answers)}:
+            if owed - {_named(answers)}:
                 return False
             self._durability.judge(answers[3:], self._place)
         except BaseException:

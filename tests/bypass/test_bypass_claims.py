@@ -536,3 +536,34 @@ async def test_a_login_that_passes_a_crafted_callback_on_the_way_is_not_overwrit
         mine.own,
         stage.digester.sid(ISSUER, CLIENT, "other"),
     }
+
+
+@each_way
+async def test_a_session_that_the_app_puts_into_the_address_is_bound_too(open_stage: Open, way: tuple):
+    """A user may send no cookies: some stacks then write the session into URLs."""
+    claimant, request = way
+    stage = await open_stage(claimants=[claimant()], relayed=(), path_parameters=["jsessionid"])
+    moved = message("HTTP/1.1 302 Found", "Location: https://app.example/home;jsessionid=new", "Content-Length: 0")
+    await answered(stage, request("alice"), moved)
+    await stage.logout("alice")
+    assert await is_refused(stage, "new")
+
+
+@each_way
+async def test_an_address_that_the_user_has_chosen_leads_nowhere(open_stage: Open, way: tuple):
+    """`?next=/;jsessionid=x`: the cookie that the app keeps is bound all the same."""
+    claimant, request = way
+    stage = await open_stage(claimants=[claimant()], relayed=(), path_parameters=["jsessionid"])
+    moved = message("HTTP/1.1 302 Found", "Location: /;jsessionid=chosen", "Content-Length: 0")
+    await answered(stage, request("alice", "Cookie: JSESSIONID=kept"), moved)
+    await stage.logout("alice")
+    assert await is_refused(stage, "kept")
+
+
+async def test_a_failed_login_gets_no_address_with_a_session_out(open_stage: Open):
+    claimant = keycloak(location=compile_pattern("/home"))
+    stage = await open_stage(claimants=[claimant], relayed=(), path_parameters=["jsessionid"])
+    moved = message("HTTP/1.1 302 Found", "Location: /else;jsessionid=new", "Content-Length: 0")
+    answer = await answered(stage, by_code("alice"), moved)
+    assert (answer.status, answer.value("x-logout-sidecar")) == (503, b"login_not_recorded")
+    assert b"new" not in answer.head

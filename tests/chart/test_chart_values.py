@@ -65,7 +65,10 @@ def test_the_chart_is_of_the_same_version() -> None:
 REFUSED = [
     ("config.upstrem.url=x", "config: Additional property upstrem is not allowed"),
     ("config.providers[0].isuer=x", "config.providers.0: Additional property isuer is not allowed"),
-    ("config.session.bind[0].from=cookie", 'must be one of the following: "token", "token_endpoint"'),
+    (
+        "config.session.bind[0].from=cookie",
+        'one of the following: "form_post", "header", "keycloak_code", "token"',
+    ),
     ("config.session.bind[0].calback=/x", "config.session.bind.0: Additional property calback is not allowed"),
     ("config.log.level=loud", '"debug", "info", "warning", "error"'),
     ("config.drain.delay=5", "config.drain.delay: Invalid type. Expected: string, given: integer"),

@@ -574,6 +574,17 @@ async def test_a_store_that_hangs_is_answered_for_within_a_second_and_not_interr
             await asyncio.sleep(0.01)
 
 
+async def test_a_defect_that_shows_after_the_answer_is_logged(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    bench.log.open.clear()
+    bench.log.error = ZeroDivisionError()
+    assert (await bench.post(token())).reason == "store_timeout"
+
+    bench.log.open.set()
+    async with asyncio.timeout(5):
+        while "logout_fault" not in caplog.text:
+            await asyncio.sleep(0.01)
+
+
 async def test_keys_and_store_that_both_hang_are_answered_for_within_a_second(bench: Bench) -> None:
     bench.source.keys = (KEY, OTHER)
     bench.source.open.clear()

@@ -97,3 +97,23 @@ def test_a_compressed_body_is_not_read(encoding: bytes, passes: bool) -> None:
         return
     with pytest.raises(CallbackRefused):
         check_head(b"/cb", [FORM], [encoding])
+
+
+NAMES = ["code", "CODE", "code[]", " code ", "code[a][b]", "code\0x", "\u0131d_token", "acce\u017f\u017f_token"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_is_read_as_the_most_generous_app_reads_it(name: str) -> None:
+    found = in_body(json.dumps({name: "x"}).encode(), [JSON])
+    assert (*found.codes, *found.id_tokens, *found.access_tokens) == ("x",)
+
+
+@pytest.mark.parametrize("name", ["codes", "my_code", "code_verifier", "id_token_hint", "access_tokens", ""])
+def test_another_name_is_another(name: str) -> None:
+    assert in_body(json.dumps({name: "x"}).encode(), [JSON]) == in_body(b"", [FORM])
+
+
+@pytest.mark.parametrize("body", [b"code=" + b"%" * 65_000, b"&" * 2000, b"code=x" + b"%41" * 6000])
+def test_a_body_that_would_cost_is_not_read(body: bytes) -> None:
+    with pytest.raises(CallbackRefused):
+        in_body(body, [FORM])

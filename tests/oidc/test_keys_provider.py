@@ -659,3 +659,32 @@ async def test_the_providers_clock_is_heard_with_its_keys(tmp_path: Path) -> Non
         keys = ProviderKeys(issuer="x", source=UrlSource(session=http, jwks_uri=url))
         await keys.renew(1.0)
         assert 0 <= keys.provider_now() - 1_767_000_000 < 5
+
+
+async def test_a_defect_while_loading_ends_no_load_to_come(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(provider_module, "RETRY_MIN_S", 0.01)
+
+    class Defective(Source):
+        metadata = None
+        strikes = 2
+
+        async def load(self, now: float) -> Any:
+            self.strikes -= 1
+            if self.strikes >= 0:
+                raise ZeroDivisionError
+            raise KeysUnavailable("unreachable", "as every other fault")
+
+    source = Defective()
+    keys, _ = over(source)
+    running = asyncio.create_task(keys.run())
+    async with asyncio.timeout(5):
+        while source.strikes >= 0:
+            await asyncio.sleep(0.005)
+        while "unreachable" not in (keys.problem() or ""):
+            await asyncio.sleep(0.005)
+    running.cancel()
+    await asyncio.wait({running})
+
+    assert [record.message for record in caplog.records].count("keys_fault") == 2

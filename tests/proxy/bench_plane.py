@@ -137,7 +137,9 @@ class Stage:
         )
         enforcement = Enforcement(carriers=carriers, identifier=self.identifier, token_cookies=token_cookies)
         teacher = Teacher(identifier=self.identifier, enforcement=enforcement, directory=self.directory)
-        self.publisher = Publisher(store=self.store, replica=self.replica, on_revocation=self._revoked)
+        self.publisher = Publisher(  # with patience: how soon it gives up is for tests/stores, and machines may be busy
+            store=self.store, replica=self.replica, on_revocation=self._revoked, budget_s=5.0
+        )
         policy = Policy(deny_unbound=deny_unbound, fail_open=fail_open, max_age_ms=MAX_AGE_S * 1000)
         verdicts = Verdicts(replica=self.replica, freshness=self.freshness, policy=policy)
         self.condemner = Condemner(

@@ -426,6 +426,23 @@ async def test_a_fault_in_the_time_outs_of_one_connection_ends_it_and_not_those_
     assert [record.message for record in caplog.records] == ["tick_failed"]
 
 
+async def test_a_fault_in_what_is_swept_ends_no_sweep_to_come(
+    open_stage, caplog: pytest.LogCaptureFixture, monkeypatch
+):
+    stage = await open_stage(limits={"idle_timeout": 0.6})
+    sweeps = []
+
+    def defective(now: float) -> None:
+        sweeps.append(now)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(stage.plane.gate, "tick", defective)
+    idle = await stage.client()
+    await idle.ended(within=3)
+    await until(lambda: len(sweeps) > 2)
+    assert {record.message for record in caplog.records} == {"sweep_failed"}
+
+
 # -- half-closing --------------------------------------------------------------------------------------------------
 
 

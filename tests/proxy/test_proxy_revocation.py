@@ -126,3 +126,19 @@ async def test_a_revoked_cookie_stays_dead_when_its_binding_is_lost(stage: Stage
     client = await stage.client(revoked_cookie())
     assert (await client.answer()).status == 401
     assert stage.is_app_untouched()
+
+
+async def test_a_defect_while_a_credential_is_revoked_is_logged_and_it_stays_revoked_here(
+    stage: Stage, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    publish = stage.condemner._publish
+
+    async def defective(revocations: object) -> None:
+        await publish(revocations)  # type: ignore[arg-type]
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(stage.condemner, "_publish", defective)
+    await stage.bind("dead")
+    await stage.logout("s-1")
+    await until(lambda: "credential_revocation_fault" in caplog.text)
+    assert stage.replica.cutoff(stage.digester.credential(b"dead")) is not None

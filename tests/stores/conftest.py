@@ -14,6 +14,7 @@ from sidecar.core.freshness import Freshness
 from sidecar.core.identity import Kind
 from sidecar.core.replica import Replica
 from sidecar.core.revocation import Revocation
+from sidecar.stores import redis_append, redis_topology
 from sidecar.stores.feed import Feed
 from sidecar.stores.open import open_store
 from sidecar.stores.publish import Publisher
@@ -48,8 +49,9 @@ class Node:
         self.replica = Replica()
         self.freshness = Freshness(self.fresh, self.grace)
         common = {"store": self.store, "replica": self.replica, "on_revocation": self.seen.append, "wall": self.wall}
-        self.feed = Feed(freshness=self.freshness, everywhere=self.everywhere, **common)
         self.publisher = Publisher(budget_s=self.budget_s, **common)
+        heard = {"on_read": self.publisher.heard, "everywhere": self.everywhere}
+        self.feed = Feed(freshness=self.freshness, **heard, **common)
 
     async def start(self) -> None:
         self.feed.start()
@@ -89,6 +91,14 @@ async def start_node() -> AsyncIterator[Callable[..., Any]]:
     for node in nodes:
         with contextlib.suppress(OSError):
             await node.close()
+
+
+@pytest.fixture
+def patience(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """Time-outs that no busy machine meets, for tests in which the servers are well; options for `start_node`."""
+    monkeypatch.setattr(redis_append, "DURABLE_MS", 5000)
+    monkeypatch.setitem(redis_topology.WRITER, "timeout_s", 10.0)
+    return {"budget_s": 10.0}
 
 
 @pytest.fixture

@@ -37,9 +37,9 @@ def pair(start_redis):
 
 
 @pytest.mark.parametrize("confirms", [False, True])
-async def test_with_enough_replicas_it_is_written_once_and_there(pair, start_node, revocation, confirms):
+async def test_with_enough_replicas_it_is_written_once_and_there(pair, start_node, revocation, patience, confirms):
     master, replica = pair
-    node = await start_node(master.url, options={"durable_replicas": 1, "confirms": confirms})
+    node = await start_node(master.url, options={"durable_replicas": 1, "confirms": confirms}, **patience)
     await node.publisher.publish([revocation(1), revocation(2)])
 
     assert replica.command("XLEN", LOG) == 2
@@ -181,9 +181,9 @@ async def test_a_full_master_is_told_from_one_without_replicas(pair, start_node,
 # On the disk
 
 
-async def test_a_logout_is_on_the_disk_of_the_master(start_redis, start_node, revocation):
+async def test_a_logout_is_on_the_disk_of_the_master(start_redis, start_node, revocation, patience):
     server = start_redis("valkey", appendonly="yes", appendfsync="always")
-    node = await start_node(server.url, options={"durable_fsync": True})
+    node = await start_node(server.url, options={"durable_fsync": True}, **patience)
     for number in range(5):
         await node.publisher.publish([revocation(number)])
     server.restart()

@@ -43,6 +43,7 @@ class World:
         self.added = 0
         self.generation = 0  # another one is another data set
         self.is_up = True
+        self.is_mute = False
         self.is_full = False
         self.boot = 1000.0
         self.wall = 1_790_000_000.0
@@ -73,6 +74,8 @@ class ScriptedStore:
         if self._world.is_full:
             raise StoreError("store_full")
         self._world.append(revocations)
+        if self._world.is_mute:
+            raise StoreError("store_timeout")
 
     restore = append
 
@@ -117,8 +120,9 @@ class Process:
         self.freshness = Freshness(FRESH_S, GRACE_S)
         common = {"store": self.store, "replica": self.replica, "on_revocation": lambda _: None}
         clocks: dict[str, Callable[[], float]] = {"wall": lambda: world.wall}
-        self.feed = Feed(freshness=self.freshness, boot=lambda: world.boot, **clocks, **common)
         self.publisher = Publisher(**clocks, **common)
+        heard = {"on_read": self.publisher.heard}
+        self.feed = Feed(freshness=self.freshness, boot=lambda: world.boot, **heard, **clocks, **common)
         self.must_load = True
         self.denied: set[BoundSession] = set()
 
@@ -142,9 +146,12 @@ class Process:
 
     async def drain(self) -> None:
         """What the outbox does once."""
-        waiting = self.publisher._outbox.first(PAGE)
+        outbox = self.publisher._outbox
+        if outbox.is_all_written:  # heard in the log, which is as durable as it gets
+            outbox.done(outbox.first(len(outbox)))
+            return
         with contextlib.suppress(StoreError):
-            await self.publisher._write(waiting)
+            await self.publisher._write(outbox.first(PAGE))
 
     async def close(self) -> None:
         await self.feed.aclose()
@@ -237,6 +244,11 @@ class Outages(RuleBasedStateMachine):
     def fill_store(self, is_full: bool) -> None:
         self.world.is_full = is_full
 
+    @rule(is_mute=st.booleans())
+    def lose_answers(self, is_mute: bool) -> None:
+        """What is written is written, and nobody hears of it."""
+        self.world.is_mute = is_mute
+
     @precondition(lambda self: self.world.log)
     @rule(count=st.integers(1, 4))
     def lose_tail(self, count: int) -> None:
@@ -310,7 +322,7 @@ class Outages(RuleBasedStateMachine):
     @rule()
     def all_is_well_again(self) -> None:
         """I2: then both know everything that was acknowledged or waits, and so does a process born now."""
-        self.world.is_up, self.world.is_full = True, False
+        self.world.is_up, self.world.is_full, self.world.is_mute = True, False, False
         for process in self.processes:
             process.store.is_cut = False
         self.run(self._settle())
@@ -356,7 +368,7 @@ class Outages(RuleBasedStateMachine):
         return (self.processes[who].replica.cutoff(digest(number)) or 0) >= cutoff
 
     def _takes_writes(self, who: int) -> bool:
-        return self.world.is_up and not self.world.is_full and not self.processes[who].store.is_cut
+        return self.world.is_up and not (self.world.is_full or self.world.is_mute or self.processes[who].store.is_cut)
 
 
 @pytest.fixture(autouse=True)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from sidecar import clock
 from sidecar.core.identity import Kind
 from sidecar.core.revocation import Revocation
+from sidecar.stores import publish
 from sidecar.stores.interface import StoreError
 from sidecar.stores.publish import Outbox
 
@@ -145,6 +146,32 @@ async def test_a_full_outbox_still_enforces_and_says_what_it_drops(redis_server,
     assert node.knows(revocation(1), revocation(2), revocation(3))
     assert node.publisher.waiting == 1
     assert [record.fields["dropped"] for record in caplog.records if record.getMessage() == "outbox_full"] == [2]
+
+
+@pytest.mark.parametrize("options", [{}, {"durable_replicas": 1}])
+async def test_a_write_whose_answer_is_lost_again_and_again_is_in_the_log_once(
+    start_redis, start_node, revocation, until, monkeypatch, patience, options
+):
+    """As with a disk that is slower than our time-outs: each attempt does its work, and nobody hears of it."""
+    monkeypatch.setattr(publish, "PAUSE_S", 0.05)
+    server = start_redis("redis")
+    if options:
+        start_redis("redis", replicaof=f"127.0.0.1 {server.port}")
+        await until(lambda: server.command("INFO", "replication").get("slave0", {}).get("state") == "online", 10)
+    node = await start_node(server.url, options=options, **patience)
+    append, attempts = node.store.append, []
+
+    async def append_in_vain(revocations):
+        attempts.append(revocations)
+        await append(revocations)
+        raise StoreError("store_timeout")
+
+    node.store.append = append_in_vain
+    node.publisher._keep([revocation()])  # as one whose first attempt is over
+
+    await until(lambda: node.publisher.waiting == 0)
+    assert len(attempts) == server.command("XLEN", "{lg:rv}:log")
+    assert len(attempts) <= 3  # until the feed has heard it
 
 
 # The outbox by itself

@@ -5,15 +5,13 @@ the moment of the callback, as apps do.
 """
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Self
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 import requests
+from bench_pages import Pages, Server
 from bench_process import free_port, wait_for
 from bench_signer import CLIENT, Signer
 from bench_stack import Sidecar
@@ -22,40 +20,8 @@ FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 CONNECTIONS = 24
 
 
-class Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def __init__(self, stage: "Stage", handler: type[BaseHTTPRequestHandler]) -> None:
-        super().__init__(("127.0.0.1", 0), handler)
-        self.stage = stage
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Server
-
-    def body(self) -> bytes:
-        return self.rfile.read(int(self.headers.get("Content-Length", 0)))
-
-    def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *args: Any) -> None:  # type: ignore[override]
-        """Silence."""
-
-
-class ProviderPages(Handler):
-    def do_GET(self) -> None:
+class ProviderPages(Pages):
+    def get(self) -> None:
         stage = self.server.stage
         if self.path == "/jwks":
             self.answer(200, stage.signer.jwks.read_bytes())
@@ -64,18 +30,18 @@ class ProviderPages(Handler):
         document = {"issuer": url, "jwks_uri": f"{url}/jwks", "token_endpoint": f"{url}/token"}
         self.answer(200, json.dumps(document).encode())
 
-    def do_POST(self) -> None:
+    def post(self) -> None:
         sid = parse_qs(self.body().decode())["code"][0].partition("-")[2]
         self.answer(200, json.dumps({"id_token": self.server.stage.id_token(sid)}).encode())
 
 
-class AppPages(Handler):
+class AppPages(Pages):
     """`state` is the value of the cookie that a callback sets. What stands in it the app believes."""
 
-    def do_GET(self) -> None:
+    def get(self) -> None:
         self.serve(parse_qs(urlsplit(self.path).query))
 
-    def do_POST(self) -> None:
+    def post(self) -> None:
         body = self.body()
         self.server.stage.bodies.append(body)
         self.serve(parse_qs(body.decode()))
@@ -97,7 +63,7 @@ class Stage:
     def __init__(self, folder: Path, *, workers: int) -> None:
         self.bodies: list[bytes] = []
         self.signer = Signer(folder)
-        self.provider, self.app = Server(self, ProviderPages), Server(self, AppPages)
+        self.provider, self.app = Server(ProviderPages, self), Server(AppPages, self)
         config = {
             "listen": f"127.0.0.1:{free_port()}",
             "workers": workers,
@@ -119,17 +85,6 @@ class Stage:
         }
         self.sidecar = Sidecar(config, name="binders", folder=folder)
 
-    def __enter__(self) -> Self:
-        self.sidecar.start()
-        self.sidecar.wait_until(self.sidecar.is_ready, "being ready")
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.sidecar.__exit__(*error)
-        for server in (self.provider, self.app):
-            server.shutdown()
-            server.server_close()
-
     def id_token(self, sid: str) -> str:
         return self.signer.id_token(sid, issuer=self.provider.url)
 
@@ -148,7 +103,9 @@ class Stage:
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["alone", "two workers"])
 def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with Stage(tmp_path_factory.mktemp("binders"), workers=request.param) as opened:
+    opened = Stage(tmp_path_factory.mktemp("binders"), workers=request.param)
+    with opened.provider, opened.app, opened.sidecar:
+        opened.sidecar.wait_until(opened.sidecar.is_ready, "being ready")
         yield opened
 
 

@@ -91,6 +91,17 @@ async def test_who_cannot_wait_is_refused_with_the_reason(bench: Bench) -> None:
     assert caught.value.reason == "login_in_flight"
 
 
+async def test_a_callback_of_any_worker_is_one_that_waits(pod: Pod) -> None:
+    control, _, two = pod
+    assert not control.logins.is_awaited("code")
+    login = await two.logins.begin("code")
+    assert control.logins.is_awaited("code")
+    login.end()
+    await until(lambda: not control.logins._begun)
+    assert not control.logins.is_awaited("code")
+    assert control.turns.strays == 0
+
+
 async def test_a_worker_that_dies_ends_its_callbacks(pod: Pod) -> None:
     control, one, two = pod
     await one.logins.begin("code")
