@@ -184,7 +184,8 @@ class AppLogouts:
             (b"Referrer-Policy", b"no-referrer"),
             (b"X-Logout-Sidecar", b"end_session"),
         )
-        fields = ((name, value) for name, _, value in (line.partition(b": ") for line in lines))
+        # The app may write a field without a blank behind its colon.
+        fields = ((name, value.strip(b" \t")) for name, _, value in (line.partition(b":") for line in lines))
         return Answer(303, b"See Other", (*headers, *fields), b"")
 
     def _is_new_session(self, line: bytes) -> bool:

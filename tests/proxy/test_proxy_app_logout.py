@@ -193,6 +193,16 @@ async def test_a_browser_is_sent_elsewhere_with_the_apps_cookies_and_without_a_s
     assert await status(stage) == 401
 
 
+async def test_cookies_that_the_app_writes_without_a_blank_stay_as_they_are(stage: Stage):
+    stage.after = sent_elsewhere
+    await stage.bind("mine")
+    gone = ("Set-Cookie:theme=dark", "SET-COOKIE:\tJSESSIONID=; Path=/; Max-Age=0")
+    answer = await leave(stage, message("HTTP/1.1 302 Found", "Location:/", *gone, "Content-Length: 0"))
+    assert answer.status == 303
+    assert answer.values("set-cookie") == [b"theme=dark", b"JSESSIONID=; Path=/; Max-Age=0"]
+    assert stage.ended[0].location == b"/"
+
+
 async def test_a_new_session_cookie_beside_the_logout_is_taken_out_of_a_browser_that_goes_elsewhere(stage: Stage):
     stage.after = sent_elsewhere
     await stage.bind("mine")
