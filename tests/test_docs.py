@@ -19,6 +19,7 @@ from sidecar import metrics
 from sidecar.cli import main
 from sidecar.config.load import load
 from sidecar.config.model import Config
+from sidecar.core.profiles import PROFILES
 from sidecar.core.verdict import Reason
 from sidecar.gate.counts import Counts
 from sidecar.proxy.stats import Stats
@@ -283,3 +284,19 @@ def test_every_way_in_which_the_app_fails_is_explained() -> None:
     found = reasons(PRODUCT, lambda name: name == "UpstreamError", position=1)
     assert found >= {"upstream_unreachable", "upstream_busy"}
     assert unexplained(found, "The app is down") == set()
+
+
+# Profiles
+
+
+def profile_row(name: str) -> str:
+    return next((line for line in OPERATIONS.splitlines() if line.startswith(f"| `{name}` |")), "")
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_the_operations_page_shows_what_a_profile_declares(name: str) -> None:
+    row = profile_row(name)
+    assert row
+    prefixed = ("__Host-", "__Secure-")
+    declared = [each.name for each in PROFILES[name].declared if not each.name.startswith(prefixed)]
+    assert [each for each in declared if f"`{each}`" not in row] == []

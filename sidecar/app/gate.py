@@ -16,6 +16,7 @@ from sidecar.core.credentials import Carriers
 from sidecar.core.denial import Action
 from sidecar.core.freshness import State as Age
 from sidecar.core.paths import compile_pattern
+from sidecar.core.profiles import Declared, Place, carriers_of
 from sidecar.core.routes import Route, Routes, Rule
 from sidecar.core.verdict import Policy
 from sidecar.field_names import fold
@@ -26,9 +27,10 @@ from sidecar.gate.counts import Counts
 from sidecar.gate.denials import Denials
 from sidecar.gate.enforcement import Enforcement
 from sidecar.gate.gate import Gate
-from sidecar.gate.identify import Identifier, TokenCarrier
+from sidecar.gate.identify import Identifier
 from sidecar.gate.learn import Teacher
 from sidecar.gate.live import LiveStreams
+from sidecar.gate.presented import TokenCarrier
 from sidecar.gate.second_look import SecondLook
 from sidecar.gate.verdicts import Verdicts
 from sidecar.gate.vouched import Vouched
@@ -126,15 +128,8 @@ def _vouched(config: Config, state: State) -> Vouched | None:
 
 
 def _carriers(config: Config) -> Carriers:
-    by_carrier: dict[str, list[str]] = {}
-    for credential in config.session.credentials:
-        by_carrier.setdefault(credential.carrier, []).append(credential.name)
-    return Carriers(
-        cookies=by_carrier.get("cookie", ()),
-        path_parameters=by_carrier.get("path_parameter", ()),
-        query_parameters=by_carrier.get("query_parameter", ()),
-        headers=by_carrier.get("header", ()),
-    )
+    explicit = [(Declared(Place(each.carrier), each.name), each.profile) for each in config.session.credentials]
+    return carriers_of(config.session.profile, explicit)
 
 
 def _token_carrier(binder: TokenSettings, providers: Mapping[str, Provider]) -> TokenCarrier:
@@ -168,6 +163,6 @@ def _routes(config: Config) -> Routes:
 
 def credential_headers(config: Config) -> frozenset[bytes]:
     """The header fields by which the app knows its sessions, folded."""
-    names = [credential.name for credential in config.session.credentials if credential.carrier == "header"]
-    names += [binder.header for binder in config.session.bind if isinstance(binder, TokenSettings) and binder.header]
-    return proxy_headers(config) | {fold(name.lower().encode()) for name in names}
+    names = [binder.header for binder in config.session.bind if isinstance(binder, TokenSettings) and binder.header]
+    own = frozenset((*_carriers(config).headers, *(fold(name.lower().encode()) for name in names)))
+    return proxy_headers(config) | own

@@ -57,7 +57,7 @@ class FormPostReader:
         return next((name for name in issuers if name in self._readers), "")
 
     def _unverified(self, issuer: str, reason: str) -> CallbackRefused:
-        metrics.logins.labels("unverified").inc()
+        metrics.logins.labels("bad_token").inc()
         self._refused.note(provider=issuer, reason=reason)  # strangers can bring it about
         return CallbackRefused("bad_token", f"the ID token of the callback is not good ({reason})")
 

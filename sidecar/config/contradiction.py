@@ -14,11 +14,12 @@ from sidecar.config.outbound_contradiction import outbound_contradictions
 from sidecar.config.plain_http import plain_http
 from sidecar.config.problem import Fault, Path
 from sidecar.config.provider_settings import ProviderSettings
-from sidecar.config.session_settings import Learned, Route
+from sidecar.config.session_settings import BARE_PROFILES, Learned, Route
 from sidecar.config.store_settings import StoreSettings
 
 _STORE_URL: Path = ("store", "url")
 _CONTROL_RESTART_S = 3.0
+_NAMED_BY_APP = {"rails": "_APP_session", "laravel": "APP_session"}
 _WILDCARDS = {"0.0.0.0": 4, "::": 6}  # noqa: S104 - compared with, not bound to
 
 
@@ -162,17 +163,33 @@ def _session(config: Config) -> Iterator[Fault]:
     if not session.bind:
         what = "no binder: no session could ever be logged out"
         yield Fault(("session", "bind"), what, "at least one, such as {from: token_endpoint, callback: PATH}")
+    yield from _repeated(session.profile, ("session", "profile"))
     yield from _repeated(session.credentials, ("session", "credentials"))
+    yield from _unread(config)
     yield from _repeated(session.bind, ("session", "bind"))
     yield from binder_contradictions(config)
     for index, binder in enumerate(session.bind):
         path: Path = ("session", "bind", index)
         if isinstance(binder, Learned):
-            if not session.credentials:
+            if not session.names_a_credential:
                 what = "the binder needs to know the app's credential"
-                involved = (path, ("session", "credentials"))
-                yield Fault(path, what, "session.credentials, such as [{cookie: JSESSIONID}]", involves=involved)
+                involved = (path, ("session", "credentials"), ("session", "profile"))
+                expected = "session.profile, or session.credentials, such as [{cookie: JSESSIONID}]"
+                yield Fault(path, what, expected, involves=involved)
             yield from _outside_prefix(config, binder.callback, (*path, "callback"))
+
+
+def _unread(config: Config) -> Iterator[Fault]:
+    """With several profiles, an entry says which of them reads its values."""
+    profiles: Path = ("session", "profile")
+    if len(config.session.profile) == 1:
+        return
+    for index, credential in enumerate(config.session.credentials):
+        if credential.profile is None:
+            path: Path = ("session", "credentials", index)
+            expected = f"profile: {config.session.profile[0]}, or another"
+            what = "there are several profiles: which one reads this credential?"
+            yield Fault(path, what, expected, also=profiles, involves=(path, profiles))
 
 
 def _repeated(entries: Sequence[Hashable], path: Path) -> Iterator[Fault]:
@@ -330,9 +347,14 @@ def _worker_warnings(config: Config) -> Iterator[Fault]:
 def _coverage_warnings(config: Config) -> Iterator[Fault]:
     session = config.session
     is_learned = all(isinstance(binder, Learned) for binder in session.bind)
-    if is_learned and not any(credential.cookie for credential in session.credentials):
+    names_cookies = any(credential.cookie for credential in session.credentials)
+    if is_learned and not names_cookies and BARE_PROFILES.issuperset(session.profile):
         what = "no credential is a cookie: a session that the app starts in Set-Cookie stays unbound"
         yield Fault(("session", "credentials"), what)
+    for profile, expected in _NAMED_BY_APP.items():
+        if profile in session.profile and not names_cookies:
+            what = f"{profile} names its session cookie after the app, and no cookie is declared"
+            yield Fault(("session", "profile"), what, f"session.credentials: [{{cookie: {expected}}}]")
     for index, route in enumerate(config.enforcement.routes):
         if route.action == "allow" and route.path in {"/*", "*"} and not route.methods:
             yield Fault(("enforcement", "routes", index), "this route forwards everything unjudged")

@@ -6,7 +6,7 @@ from sidecar.config.model import Config
 from sidecar.config.outbound_settings import CsrfSettings, StrivacitySettings
 from sidecar.config.plain_http import plain_http
 from sidecar.config.problem import Fault, Path
-from sidecar.config.session_settings import HeaderBinder, TokenBinder, TokenEndpointBinder
+from sidecar.config.session_settings import BARE_PROFILES, HeaderBinder, TokenBinder, TokenEndpointBinder
 
 _AFTER: Path = ("logout", "after_app_logout")
 
@@ -44,7 +44,7 @@ def _notify_app(config: Config) -> Iterator[Fault]:
         what = "cookies are remembered at a login that the sidecar sees"
         expected = "a binder with a callback in session.bind, such as token_endpoint"
         yield Fault(path, what, expected, involves=(path, ("session", "bind")))
-    if not any(credential.cookie for credential in session.credentials):
+    if BARE_PROFILES.issuperset(session.profile) and not any(credential.cookie for credential in session.credentials):
         what = "without a cookie there is nothing to call the app with"
         involved = (path, ("session", "credentials"))
         yield Fault(path, what, "a cookie in session.credentials", involves=involved)

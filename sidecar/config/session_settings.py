@@ -1,8 +1,9 @@
 """Settings of sessions: where the app looks for them, how they are known, what happens when they are over."""
 
-from typing import Annotated, Literal, Self
+import re
+from typing import Annotated, Literal, Self, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, WithJsonSchema, model_validator
 
 from sidecar.config.address import Issuer
 from sidecar.config.outbound_settings import AfterAppLogoutSettings, AppPath
@@ -17,8 +18,10 @@ from sidecar.config.values import (
     Method,
     ParameterName,
     PathPattern,
+    SegmentLetter,
     Text,
     between,
+    one_or_many,
     sized,
     wrong,
 )
@@ -27,39 +30,72 @@ Action = Literal["reject", "redirect", "strip"]
 OnStale = Literal["deny", "fail_open"]
 
 
+ProfileName = Literal[
+    "generic",
+    "tomcat",
+    "jetty",
+    "spring",
+    "weblogic",
+    "websphere",
+    "php",
+    "laravel",
+    "aspnet",
+    "aspnetcore",
+    "flask",
+    "django",
+    "rails",
+    "express",
+    "express-openid-connect",
+]
+_NAMES = {"type": "string", "enum": list(get_args(ProfileName))}
+Profiles = Annotated[
+    tuple[ProfileName, ...],
+    Field(min_length=1),
+    one_or_many(),
+    WithJsonSchema({"anyOf": [_NAMES, {"type": "array", "minItems": 1, "items": _NAMES}]}),
+]
+# Profiles that name no session cookie: there is none by default, or the app's own name is in it.
+BARE_PROFILES = frozenset({"generic"})
+
+CarrierName = Literal["cookie", "path_parameter", "path_segment", "query_parameter", "form_field", "header"]
+_CARRIERS: tuple[CarrierName, ...] = get_args(CarrierName)
+
+
 class Credential(Settings):
-    """One place where the app looks for its session: exactly one of the keys."""
+    """One place where the app looks for its session: exactly one carrier, and how its values are read."""
 
     cookie: CookieName | None = None
-    """Name of a cookie."""
+    """Name of a cookie; * stands for any characters."""
     path_parameter: ParameterName | None = None
     """Name of a path parameter, as in /page;jsessionid=..."""
+    path_segment: SegmentLetter | None = None
+    """Letter of a path segment, as S in /(S(...))/page."""
     query_parameter: ParameterName | None = None
     """Name of a query parameter, as in /page?PHPSESSID=..."""
+    form_field: ParameterName | None = None
+    """Name of a field in the body of a form. Bodies of forms are then collected and read, up to 64 KiB."""
     header: HeaderName | None = None
     """Name of a request header."""
+    profile: ProfileName | None = None
+    """How the values are read, where session.profile does not say it, or not so."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
-        if len(self.model_dump(exclude_none=True)) != 1:
-            raise wrong(
-                "a credential has one carrier", "exactly one of cookie, path_parameter, query_parameter and header"
-            )
+        if sum(getattr(self, carrier) is not None for carrier in _CARRIERS) != 1:
+            raise wrong("a credential has one carrier", f"exactly one of {', '.join(_CARRIERS)}")
+        if self.cookie is not None and not re.fullmatch(r"[^*]+\*?[^*]*|\*[^*]+", self.cookie):
+            raise wrong("a star stands for a part of a name", "one *, and letters beside it", at="cookie")
         return self
 
     @property
-    def carrier(self) -> Literal["cookie", "path_parameter", "query_parameter", "header"]:
-        """Which of the four it is."""
-        if self.cookie is not None:
-            return "cookie"
-        if self.path_parameter is not None:
-            return "path_parameter"
-        return "query_parameter" if self.query_parameter is not None else "header"
+    def carrier(self) -> CarrierName:
+        """Which of them it is."""
+        return next(carrier for carrier in _CARRIERS if getattr(self, carrier) is not None)
 
     @property
     def name(self) -> str:
-        """The name of the cookie, parameter or header."""
-        return self.cookie or self.path_parameter or self.query_parameter or self.header or ""
+        """The name of the cookie, parameter or header, or the letter."""
+        return str(getattr(self, self.carrier))
 
 
 class TokenBinder(Settings):
@@ -165,14 +201,22 @@ Learned = TokenEndpointBinder | FormPostBinder | KeycloakCodeBinder
 class SessionSettings(Settings):
     """How the app's sessions are recognised, and tied to the provider's."""
 
+    profile: Profiles = ("generic",)
+    """The stack that the app is made with, or a list of them: where it looks for its session by default, how it spells
+    the values, and which other cookies would bring the session back. generic declares nothing."""
     credentials: tuple[Credential, ...] = ()
-    """Where the app looks for its session: cookies, path or query parameters, headers."""
+    """Where the app looks for its session beside what the profile says: cookies, URLs, forms, headers."""
     max_age: Annotated[Duration, between("1s", "366d")] = 12 * HOUR
     """No session of the app lives longer. Revocations and bindings are kept for this long."""
     unbound: Literal["allow", "deny"] = "allow"
     """What happens to a credential that no binder knows. See in the metrics that none is left before you deny."""
     bind: tuple[Binder, ...] = ()
     """How a credential is tied to a session of the provider; at least one, tried in this order."""
+
+    @property
+    def names_a_credential(self) -> bool:
+        """Whether anything is declared at all, by a profile or one by one."""
+        return bool(self.credentials) or not BARE_PROFILES.issuperset(self.profile)
 
 
 class Route(Settings):

@@ -233,6 +233,7 @@ CookieName = Annotated[str, matching(_TOKEN, "not a cookie name", "letters, digi
 ParameterName = Annotated[
     str, matching(r"[A-Za-z0-9._~\[\]-]{1,256}", "not a parameter name", "letters, digits and - . _ ~ [ ]")
 ]
+SegmentLetter = Annotated[str, matching(r"[A-Z]", "not the letter of a path segment", "one capital letter, such as S")]
 HeaderName = Annotated[str, AfterValidator(_header_name)]
 Method = Annotated[str, matching(_TOKEN, "not a method", "a method such as GET")]
 PathPattern = Annotated[str, AfterValidator(_path_pattern)]

@@ -10,7 +10,8 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from sidecar.core.credentials import MAX_PAIRS, canonical
+from sidecar.core.credentials import MAX_PAIRS
+from sidecar.core.spelling import canonical
 
 # What every stack reads alike, so that removing a neighbour cannot turn it into something else (reference case 161).
 _SIMPLE_NAME = re.compile(rb"[^\x00-\x20\x7f-\xff\"\\,;=$]+")

@@ -9,19 +9,21 @@ A credential is its value, whatever carries it. Values are made canonical (blank
 removed) both when they are learned and when they are looked up, so that every spelling is the same credential.
 """
 
+import itertools
 import re
-import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+import types
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from sidecar.core.paths import percent_decoded
+from sidecar.core.chunks import Chunks
+from sidecar.core.names import PHP_BLANKS, Form, Names, decoded, php_name
+from sidecar.core.reading import AMBIGUOUS, MAX_CANDIDATES, NOTHING, Found, Reading
+from sidecar.core.spelling import canonical
 from sidecar.field_names import fold
 
 MAX_PAIRS = 300  # cookies in a line that is not plain; browsers keep 180 for a site
-MAX_CANDIDATES = 32  # a browser sends a handful; more is somebody hiding one among many
-MAX_BYTES = 64 * 1024  # of all candidates of a request, in every spelling; a browser keeps 4 KiB a cookie
+MAX_SPELLINGS = 4 * MAX_PAIRS  # of cookies, each in as many readings at the most; what is more only costs time
+MAX_FIELDS = 5000  # of a form; PHP and Tomcat read a thousand
 MAX_ENCODED = 5000  # percent signs and back slashes in a line; that is 15 KiB, and most servers stop at 8 KiB
-MAX_LAYERS = 4  # of encoding around a value; an app undoes one or two
 
 # `name=value` pairs that every stack reads alike: token names, no quotes, escapes, commas, percent signs or blanks.
 _TOKEN_BYTE = rb"[!#&'*+\-.^_`|~0-9A-Za-z]"  # without `$` (RFC 2109 attributes) and `%`
@@ -30,57 +32,42 @@ _PLAIN_COOKIES = re.compile(
     rb"%b+=%b(?:; ?%b+=%b)*" % (_TOKEN_BYTE, _PLAIN_VALUE, _TOKEN_BYTE, _PLAIN_VALUE)
 )  # `&-+` spans & ' ( ) * +
 
-# What some stack trims: everything up to the space (Java), what Unicode calls blank, in UTF-8 or Latin-1 (case 139).
-# Multi-byte blanks come first, and backwards for the end, so that each run is read in one pass. A first byte without
-# the rest is what Latin-1 stacks leave of a UTF-8 blank at the end.
-_LEADING = re.compile(
-    rb"(?:[\x00-\x20\x85\xa0]|\xc2[\x80-\xa0]|\xe1(?:\x9a\x80|\xa0\x8e)"
-    rb"|\xe2(?:\x80[\x80-\x8f\xa8\xa9\xaf]|\x81[\x9f\xa0])|\xe3\x80\x80|\xef\xbb\xbf)++"
-)
-_TRAILING_BACKWARDS = re.compile(
-    rb"(?:[\x80-\xa0]\xc2|(?:\x80\x9a|\x8e\xa0)\xe1|(?:[\x80-\x8f\xa8\xa9\xaf]\x80|[\x9f\xa0]\x81)\xe2"
-    rb"|\x80\x80\xe3|\xbf\xbb\xef|[\x00-\x20\x85\xa0\xc2\xe1\xe2\xe3\xef])++"
-)
-_NOT_TOKEN = re.compile(rb"[^!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_REPEATED_PERCENT = re.compile(rb"%(?:25)++")  # `%252525`: every layer of it at once, or a long one takes a pass each
-_OCTAL = re.compile(rb"\\([0-3][0-7][0-7])")
-_ESCAPED = re.compile(rb"\\(?![0-3][0-7][0-7])(.)", re.DOTALL)
-_PHP_BLANKS = bytes.maketrans(b"+", b" ")
-_PHP_UNDERSCORE = bytes.maketrans(b" .[", b"___")
-_SPELLED_UNDERSCORE = rb"[_ .\[+]"
 _OPENING = re.compile(rb'[\x00-\x20"]++')
 _QUOTED = re.compile(rb'[\x00-\x20]*+("[^\\"]*+(?:\\.[^\\"]*+)*+")', re.DOTALL)
 _VALUE_ENDS = tuple(map(re.compile, (rb";", rb"[;,]", rb"[;\s]", rb"[;,\s\"]")))
 _PATH_END = re.compile(rb"[;/]")
 _QUERY_END = re.compile(rb"[&;]")
+# PHP with session.use_only_cookies=0 looks for `NAME=` in all of REQUEST_URI, and reads on to one of the first three.
+_ANYWHERE_ENDS = tuple(map(re.compile, (rb"[/?\\]", rb"[/?\\&;]")))
+SEGMENT = re.compile(rb"/\((?:[A-Za-z]\([^()/]*\))++\)?")
+_GROUP = re.compile(rb"([A-Za-z])\(([^()/]*)\)")
+_GROUPS = re.compile(rb"(?:[A-Za-z]\([^()/]*\))+")
 # The value is looked at, not taken: another pair may begin inside what one stack takes for it.
 _SEPARATED_PAIR = re.compile(rb'(?<![^\s;,="])([^\s;,="]++)\s*+=(?=[\s"]*+([^\s;,"=]*+=*+))')
 _ENCODED_QUERY_PAIR = re.compile(rb"(?<![^?&;])([^?&;=%]*+%[^&;=]*+)=([^&;]*+)")
 _ENCODED_COOKIE_PAIR = re.compile(rb"(?<![^;,])([^;,=%]*+%[^;,=]*+)=([^;,]*+)")
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What a request may present: canonical values, and whether something could not be read safely."""
-
-    values: tuple[bytes, ...] = field(repr=False)
-    is_ambiguous: bool = False
-
-
-NOTHING = Reading(())
-AMBIGUOUS = Reading((), is_ambiguous=True)
+_PIECE: Form = (lambda _: b"",)  # what a piece alone is: nothing; see core/chunks.py
 
 
 class Carriers:
-    """Where the app looks for its session: the names declared in `session.credentials`."""
+    """Where the app looks for its session: the declared names (`core/profiles.py`)."""
 
     __slots__ = (
-        "_cookie_names",
+        "_anywhere",
+        "_anywhere_search",
+        "_chunks",
         "_cookie_search",
-        "_longest_name",
+        "_cookies",
+        "_form",
+        "_headers",
+        "_hint",
+        "_path",
         "_path_search",
-        "_query_names",
+        "_query",
         "_query_search",
+        "_segments",
         "cookies",
         "headers",
     )
@@ -89,178 +76,213 @@ class Carriers:
         self,
         *,
         cookies: Iterable[str] = (),
+        companions: Iterable[str] = (),
         path_parameters: Iterable[str] = (),
+        path_segments: Iterable[str] = (),
         query_parameters: Iterable[str] = (),
+        anywhere: Iterable[str] = (),
+        form_fields: Iterable[str] = (),
         headers: Iterable[str] = (),
+        forms: Mapping[str, Form] = types.MappingProxyType({}),
+        chunks: Mapping[str, str] = types.MappingProxyType({}),
     ) -> None:
-        self.cookies = tuple(name.encode() for name in cookies)
+        """`forms` by lower-case name, whatever carries it; `chunks` by cookie name: what stands before the number.
+
+        `companions` are cookies as well; only `cookies` are expired in browsers that have not sent them.
+        """
+        spelled = {name.lower().encode(): form for name, form in forms.items()}
+        pieces = [name.encode() + mark.encode() + b"*" for name, mark in chunks.items()]
+        spelled |= dict.fromkeys([name.lower() for name in pieces], _PIECE)
+        self.cookies = tuple(name.encode() for name in cookies if "*" not in name)
         # CGI-like app servers fold `_` to `-`, so either spelling of the declaration means both (reference case 17).
-        self.headers = tuple(fold(name.lower().encode()) for name in headers)
-        self._cookie_names = frozenset(name.lower() for name in self.cookies)
-        query_names = tuple(name.encode() for name in query_parameters)
-        self._query_names = frozenset(name.lower() for name in query_names)
-        self._longest_name = max(map(len, self.cookies), default=0)
+        self._headers = {fold(name.lower().encode()): spelled.get(name.lower().encode(), ()) for name in headers}
+        self.headers = tuple(self._headers)
+        self._chunks = tuple(Chunks(name.encode(), mark.encode()) for name, mark in chunks.items())
+        self._cookies = Names([*_encoded(cookies), *_encoded(companions), *pieces], spelled)
+        self._path = Names(_encoded(path_parameters), spelled)
+        self._query = Names(_encoded(query_parameters), spelled)
+        self._anywhere = Names(_encoded(anywhere), spelled)
+        self._form = Names(_encoded(form_fields), spelled)
+        self._segments = {letter.upper(): spelled.get(b"(" + letter.lower(), ()) for letter in _encoded(path_segments)}
         # A blank is no token byte: no need to look for blanks before a cookie's name.
-        self._cookie_search = _search(rb"(?:^|[^!#$&'*+\-.^_`|~0-9A-Za-z])", self.cookies)
-        self._path_search = _search(rb";[\x00-\x20\x80-\xff]*+", (name.encode() for name in path_parameters))
-        self._query_search = _search(rb"(?:^|[?&;])[\x00-\x20+\x80-\xff]*+", query_names)
+        self._cookie_search = _search(rb"(?:^|[^!#$&'*+\-.^_`|~0-9A-Za-z])", self._cookies)
+        self._path_search = _search(rb";[\x00-\x20\x80-\xff]*+", self._path)
+        self._query_search = _search(rb"(?:^|[?&;])[\x00-\x20+\x80-\xff]*+", self._query)
+        self._anywhere_search = _search(b"", self._anywhere)
+        self._hint = _hint(self._path_search, self._segments, self._query_search, self._anywhere_search)
 
     def in_cookies(self, lines: Sequence[bytes]) -> Reading:
         """The candidates in all Cookie lines of a request (reference cases 133-161)."""
         if self._cookie_search is None or not lines:
             return NOTHING
+        found = Found()
         if len(lines) == 1 and _PLAIN_COOKIES.fullmatch(lines[0]):
-            return self._plain(lines[0])
-        found = _Found()
-        for line in lines:  # each by itself: joining lines makes no value that an app would accept and a line has not
-            self._read_line(line, found)
+            values = self._plain(lines[0])
+            if not values:
+                return NOTHING
+            if not self._chunks and not any(form for _, form in values):
+                return Reading(tuple(value for value, _ in values), len(values) > MAX_CANDIDATES)
+            for value, form in values:
+                found.add_canonical(value, form)
+            if not any(chunks.may_be_in(lines[0]) for chunks in self._chunks):
+                return found.reading()
+        else:
+            for line in lines:  # each by itself: joining lines makes no value that an app would accept and a line lacks
+                self._read_line(line, found)
+        if self._chunks:
+            self._read_chunks(lines, found)
         return found.reading()
 
     def in_target(self, target: bytes) -> Reading:
-        """The candidates among path and query parameters (reference cases 147 and 149)."""
+        """The candidates among path and query parameters (reference cases 147 to 150)."""
+        if not self.may_be_in(target):
+            return NOTHING
         path, _, query = target.partition(b"?")
         if self._query_search is not None and _is_overloaded(query):
             return AMBIGUOUS
-        found = _Found()
+        found = Found()
         if self._path_search is not None and (b";" in path or b"%" in path):
-            _search_decoded(self._path_search, path, _PATH_END, found)
+            _search_decoded(self._path_search, self._path, path, (_PATH_END,), found)
+        if self._segments:
+            self._read_segments(path, found)
         if self._query_search is not None and query:
-            for spelled in (query, query.translate(_PHP_BLANKS)) if b"+" in query else (query,):
-                _search_decoded(self._query_search, spelled, _QUERY_END, found)
-                _read_encoded(_ENCODED_QUERY_PAIR, spelled, self._query_names, found)
+            for spelled in (query, query.translate(PHP_BLANKS)) if b"+" in query else (query,):
+                _search_decoded(self._query_search, self._query, spelled, (_QUERY_END,), found)
+                _read_encoded(_ENCODED_QUERY_PAIR, spelled, self._query, found)
+        if self._anywhere_search is not None:
+            _search_decoded(self._anywhere_search, self._anywhere, target, _ANYWHERE_ENDS, found)
         return found.reading()
 
     @property
     def reads_target(self) -> bool:
         """Whether path or query parameters are declared at all."""
-        return self._path_search is not None or self._query_search is not None
+        return self._hint is not None
 
-    def in_header(self, value: bytes) -> Reading:
-        """The candidates in one declared header field: the value, and what follows a scheme such as `Bearer`."""
+    @property
+    def are_several(self) -> bool:
+        """Whether more than one cookie or header is declared."""
+        return bool(self.headers) or self._cookies.are_several
+
+    def may_be_in(self, target: bytes) -> bool:
+        """Whether it is worth to look into a target: without certain characters nothing can stand there."""
+        return self._hint is not None and self._hint.search(target) is not None
+
+    @property
+    def reads_forms(self) -> bool:
+        """Whether fields of forms are declared."""
+        return bool(self._form.exact)
+
+    def in_form(self, body: bytes) -> Reading:
+        """The candidates among the fields of a urlencoded body (reference case 149)."""
+        found = Found()
+        pairs = re.split(rb"[&;]", body, maxsplit=MAX_FIELDS)
+        if len(pairs) > MAX_FIELDS:
+            return AMBIGUOUS
+        for pair in pairs:
+            name, _, value = pair.partition(b"=")
+            form = self._form.exact.get(name.lower())
+            if form is None and not name.isalnum():
+                form = self._form.form_of(name.translate(PHP_BLANKS))
+            if form is not None:
+                found.add(value.translate(PHP_BLANKS), form)
+                found.add(value, form)
+        return found.reading()
+
+    def in_header(self, value: bytes, name: bytes = b"") -> Reading:
+        """The candidates in a declared header field: the value, and what follows a scheme such as `Bearer`."""
         if _is_overloaded(value):
             return AMBIGUOUS
-        found = _Found()
-        found.add(value)
+        found = Found()
+        form = self._headers.get(fold(name), ())
+        if self._segments and _GROUPS.fullmatch(value):  # AspFilterSessionId: S(id)
+            self._add_groups(_GROUP.findall(value), found)
+            return found.reading()
         parts = value.split(None, 1)  # any run of blanks or tabs ends the scheme
-        if len(parts) == 2 and parts[0].isalpha():
-            found.add(parts[1])
+        has_scheme = len(parts) == 2 and parts[0].isalpha()
+        found.add(value, () if has_scheme else form)
+        if has_scheme:
+            found.add(parts[1], form)
         return found.reading()
 
     def is_cookie(self, name: bytes) -> bool:
         """Whether some app would take this cookie name for a declared one."""
-        return not self._cookie_names.isdisjoint(name_readings(name))
+        return self._cookies.form_of(name) is not None
 
-    def _plain(self, line: bytes) -> Reading:
-        names = self._cookie_names
-        values: dict[bytes, None] = {}  # a plain value is canonical as it is
+    def values_set(self, cookies: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
+        """The credentials among canonical cookies that the app sets, in their form, put together where cut."""
+        found = Found()
+        for name, value in cookies:
+            form = self._cookies.form_of(name)
+            if form is not None:
+                found.add(value, form)
+        for chunks in self._chunks:
+            self._add_joined(chunks, chunks.joined(cookies), found)
+        if found.is_ambiguous:  # not what its profile says; then every byte counts
+            return [value for _, value in cookies if value]
+        return list(found.values)
+
+    def _plain(self, line: bytes) -> dict[tuple[bytes, Form], None]:
+        """The values of declared cookies in a plain line, canonical as they are, each with its form."""
+        names = self._cookies
+        values: dict[tuple[bytes, Form], None] = {}
         for pair in line.split(b";"):
             name, _, value = pair.partition(b"=")
             name = name.lstrip(b" ").lower()
-            if value and (name in names or ((b"." in name or b"+" in name) and _php_name(name) in names)):
-                values[value] = None
-        return Reading(tuple(values), len(values) > MAX_CANDIDATES) if values else NOTHING
+            form = names.exact.get(name)
+            if form is None and (names.is_wild or b"." in name or b"+" in name):
+                form = names.form(name)
+                form = names.form(php_name(name)) if form is None else form
+            if value and form is not None:
+                values[value, form] = None
+        return values
 
-    def _read_line(self, line: bytes, found: "_Found") -> None:
+    def _read_line(self, line: bytes, found: Found) -> None:
         split = line.split(b";", MAX_PAIRS)
         if len(split) > MAX_PAIRS or _is_overloaded(line) or found.is_ambiguous:
             found.is_ambiguous = True
             return
         for pair in split:
             name, _, value = pair.lstrip(b"= ").partition(b"=")  # `=S=R` is a nameless cookie in a browser (case 159)
-            if self.is_cookie(name):
-                found.add(value)
+            form = self._cookies.form_of(name)
+            if form is not None:
+                found.add(value, form)
                 value = value.strip(b" \t")
                 if value[:1] == b'"':  # jshttp/cookie 0.x cuts off the last byte, quote or not
-                    found.add(value[1:-1])
-            elif self._is_disguised(name):
+                    found.add(value[1:-1], form)
+            elif self._cookies.is_disguised(name):
                 found.is_ambiguous = True
-        _read_encoded(_ENCODED_COOKIE_PAIR, line, self._cookie_names, found)
+        _read_encoded(_ENCODED_COOKIE_PAIR, line, self._cookies, found)
         assert self._cookie_search is not None  # noqa: S101 - narrowed by the only caller
-        for text in _decoded(line):
-            for start in found.starts(self._cookie_search, text):
+        for text in decoded(line):
+            for start, form in found.starts(self._cookie_search, self._cookies, text):
                 for begin, end in _spans(text, start):
-                    found.add(text[begin:end])
+                    found.add(text[begin:end], form)
 
-    def _is_disguised(self, name: bytes) -> bool:
-        """A name that turns into a declared one when odd bytes are dropped or letters are folded (case 139)."""
-        if _NOT_TOKEN.search(name) is None and b"%" not in name:
-            return False
-        for text in _decoded(name):
-            if _NOT_TOKEN.sub(b"", text).lower() in self._cookie_names:
-                return True
-            if self._folds_to_declared(strip_blanks(text)):
-                return True
-        return False
-
-    def _folds_to_declared(self, name: bytes) -> bool:
-        # Folding never shortens to ASCII: four bytes a character are the most. Longer names would only cost time,
-        # which grows with the square of a run of combining marks.
-        if len(name) > 4 * self._longest_name:
-            return False
-        folded = unicodedata.normalize("NFKC", name.decode("utf-8", "replace")).casefold()
-        return folded.encode().strip() in self._cookie_names
-
-
-class _Found:
-    """Candidates so far, bounded: past the bounds the request is ambiguous and the rest does not matter."""
-
-    __slots__ = ("_bytes_left", "_seen", "is_ambiguous", "values")
-
-    def __init__(self) -> None:
-        self._bytes_left = MAX_BYTES
-        self._seen: set[bytes] = set()
-        self.values: dict[bytes, None] = {}
-        self.is_ambiguous = False
-
-    def starts(self, search: re.Pattern[bytes], text: bytes) -> Iterator[int]:
-        """Where the values of declared names begin in `text`, up to the bounds."""
-        for count, match in enumerate(search.finditer(text)):
-            if count >= MAX_CANDIDATES or self._bytes_left < 0:
-                self.is_ambiguous = True
-                return
-            yield match.end()
-
-    def add(self, spelled: bytes) -> None:
-        """One more candidate, as it was spelled."""
-        if self.is_ambiguous or spelled in self._seen:
+    def _read_chunks(self, lines: Sequence[bytes], found: Found) -> None:
+        cookies = list(itertools.islice(pairs(lines), MAX_SPELLINGS + 1))
+        if len(cookies) > MAX_SPELLINGS:
+            found.is_ambiguous = True
             return
-        self._bytes_left -= len(spelled)
-        if self._bytes_left < 0:
-            self.is_ambiguous = True
-            return
-        self._seen.add(spelled)
-        value = canonical(spelled)
-        if value:
-            self.values[value] = None
-            # The second: more layers than were undone.
-            self.is_ambiguous = len(self.values) > MAX_CANDIDATES or _peeled(value) != value
+        for chunks in self._chunks:
+            self._add_joined(chunks, chunks.joined(cookies), found)
 
-    def reading(self) -> Reading:
-        """All of it."""
-        if not self.values and not self.is_ambiguous:
-            return NOTHING
-        return Reading(tuple(self.values), self.is_ambiguous)
+    def _add_joined(self, chunks: Chunks, joined: list[bytes] | None, found: Found) -> None:
+        if joined is None:
+            found.is_ambiguous = True
+        for value in joined or ():
+            found.add(value, self._cookies.exact.get(chunks.name, ()))
 
+    def _read_segments(self, path: bytes, found: Found) -> None:
+        """ASP.NET without cookies: `/(S(id)F(ticket))/page` (reference case 150)."""
+        for text in decoded(path):
+            for segment in SEGMENT.finditer(text):
+                self._add_groups(_GROUP.findall(segment[0]), found)
 
-def canonical(value: bytes) -> bytes:
-    """The one spelling of a credential value: no blanks around it, no quotes, no escapes, no percent-encoding."""
-    for _ in range(MAX_LAYERS):
-        peeled = _peeled(value)
-        if peeled == value:
-            break
-        value = peeled
-    return value
-
-
-def strip_blanks(value: bytes) -> bytes:
-    """Without ASCII or Unicode blanks at either end, in UTF-8 or Latin-1 (reference case 139)."""
-    if value and 0x20 < value[0] < 0x80 and 0x20 < value[-1] < 0x80:
-        return value
-    leading = _LEADING.match(value)
-    if leading:
-        value = value[leading.end() :]
-    trailing = _TRAILING_BACKWARDS.match(value[::-1])
-    return value[: -trailing.end()] if trailing else value
+    def _add_groups(self, groups: Iterable[tuple[bytes, bytes]], found: Found) -> None:
+        for letter, value in groups:
+            form = self._segments.get(letter.upper())
+            if form is not None:
+                found.add(value, form)
 
 
 def pairs(lines: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
@@ -276,41 +298,47 @@ def pairs(lines: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
         for spelled_name, spelled_value in spelled:
             name, value = canonical(spelled_name), canonical(spelled_value)
             yield name, value
-            if (folded := _php_name(name)) != name:
+            if (folded := php_name(name)) != name:
                 yield folded, value
 
 
-def merged(readings: Iterable[Reading]) -> Reading:
-    """All readings of one request as one."""
-    values: dict[bytes, None] = {}
-    ambiguous = False
-    for reading in readings:
-        values.update(dict.fromkeys(reading.values))
-        ambiguous = ambiguous or reading.is_ambiguous
-    return Reading(tuple(values), ambiguous) if values or ambiguous else NOTHING
+def _encoded(names: Iterable[str]) -> list[bytes]:
+    return [name.encode() for name in names]
 
 
-def _search(before: bytes, names: Iterable[bytes]) -> re.Pattern[bytes] | None:
-    spelled = b"|".join(re.escape(name).replace(b"_", _SPELLED_UNDERSCORE) for name in sorted(names))
-    if not spelled:
+def _search(before: bytes, names: Names) -> re.Pattern[bytes] | None:
+    if not names.spelled:
         return None
-    return re.compile(rb"%b(?:%b)[\x00-\x20+\x80-\xff]*+=" % (before, spelled), re.IGNORECASE)
+    return re.compile(rb"%b(%b)[\x00-\x20+\x80-\xff]*+=" % (before, names.spelled), re.IGNORECASE)
 
 
-def _search_decoded(search: re.Pattern[bytes], text: bytes, end: re.Pattern[bytes], found: _Found) -> None:
-    for reading in _decoded(text):
-        for start in found.starts(search, reading):
-            found.add(reading[start : _end(end, reading, start)])
+def _hint(
+    path: object | None, segments: Mapping[bytes, Form], query: object | None, anywhere: object | None
+) -> re.Pattern[bytes] | None:
+    """The characters without which a target holds nothing."""
+    marks = (b";%" if path else b"") + (b"(%" if segments else b"") + (b"?" if query else b"")
+    marks += b"=" if anywhere else b""
+    return re.compile(b"[%b]" % marks) if marks else None
 
 
-def _read_encoded(pairs: re.Pattern[bytes], text: bytes, names: frozenset[bytes], found: _Found) -> None:
+def _search_decoded(
+    search: re.Pattern[bytes], names: Names, text: bytes, ends: Iterable[re.Pattern[bytes]], found: Found
+) -> None:
+    for reading in decoded(text):
+        for start, form in found.starts(search, names, reading):
+            for end in ends:
+                found.add(reading[start : _end(end, reading, start)], form)
+
+
+def _read_encoded(pairs: re.Pattern[bytes], text: bytes, names: Names, found: Found) -> None:
     """Pairs with an encoded name: decoding all of `text` first would cut a value at an encoded separator."""
     for count, pair in enumerate(pairs.finditer(text)):
         if count >= MAX_PAIRS:
             found.is_ambiguous = True
             return
-        if not names.isdisjoint(name_readings(pair[1])):
-            found.add(pair[2])
+        form = names.form_of(pair[1])
+        if form is not None:
+            found.add(pair[2], form)
 
 
 def _is_overloaded(text: bytes) -> bool:
@@ -330,40 +358,3 @@ def _spans(text: bytes, start: int) -> dict[tuple[int, int], None]:
 def _end(end: re.Pattern[bytes], text: bytes, begin: int) -> int:
     match = end.search(text, begin)
     return match.start() if match else len(text)
-
-
-def _decoded(text: bytes) -> Iterator[bytes]:
-    yield text
-    for _ in range(2):
-        decoded = percent_decoded(text)
-        if decoded == text:
-            return
-        text = decoded
-        yield text
-
-
-def name_readings(name: bytes) -> set[bytes]:
-    """The lower-case names that some stack reads: trimmed, percent-decoded, folded as PHP does (cases 138-142)."""
-    texts = [part for text in _decoded(name) for part in (text, text.partition(b"\0")[0])]  # PHP: a NUL ends a name
-    readings = {strip_blanks(text).lower() for text in texts}
-    return readings | {_php_name(reading) for reading in readings}
-
-
-def _php_name(name: bytes) -> bytes:
-    return name.translate(_PHP_BLANKS).strip(b" ").translate(_PHP_UNDERSCORE)
-
-
-def _peeled(value: bytes) -> bytes:
-    """Without one layer of quotes, escapes and percent-encoding."""
-    value = strip_blanks(value)
-    if value[:1] == b'"' or value[-1:] == b'"':
-        value = strip_blanks(value.strip(b'"'))
-    if b"\\" in value:  # SimpleCookie's octal escapes, and quoted pairs
-        value = _ESCAPED.sub(rb"\1", _OCTAL.sub(_from_octal, value))
-    if b"%" in value:
-        value = percent_decoded(_REPEATED_PERCENT.sub(b"%", value))
-    return value
-
-
-def _from_octal(match: re.Match[bytes]) -> bytes:
-    return bytes((int(match[1], 8),))

@@ -8,7 +8,9 @@ import re
 from collections.abc import Callable, Collection, Iterable
 
 from sidecar.core.cookies import without
-from sidecar.core.credentials import MAX_PAIRS, NOTHING, Carriers, name_readings
+from sidecar.core.credentials import MAX_PAIRS, SEGMENT, Carriers
+from sidecar.core.names import name_readings
+from sidecar.core.reading import NOTHING
 from sidecar.field_names import fold
 
 Field = tuple[bytes, bytes]
@@ -44,6 +46,8 @@ def strip_target(target: bytes, carriers: Carriers) -> bytes | None:
     if carriers.in_target(target) is NOTHING:
         return target
     path, mark, query = target.partition(b"?")
+    # ASP.NET's `/(S(id))/` is a whole segment (reference case 150); what is left of such a path begins with a slash.
+    path = SEGMENT.sub(lambda match: _unless_found(match[0], match[0], carriers), path) or b"/"
     if path.count(b";") > MAX_PAIRS:  # nobody needs so many; taking them out one by one would cost
         return None
     path = re.sub(rb";[^/;]*", lambda match: _unless_found(match[0], b"/x" + match[0], carriers), path)

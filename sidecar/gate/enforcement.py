@@ -10,8 +10,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from sidecar.core.cookies import Scope, SetCookie, expire
-from sidecar.core.credentials import Carriers
+from sidecar.core.credentials import MAX_PAIRS, Carriers
 from sidecar.core.denial import Action, Answer, answer, is_navigation
+from sidecar.core.form import Body
 from sidecar.core.paths import path_of
 from sidecar.core.routes import Rule
 from sidecar.core.stripping import strip_fields, strip_target
@@ -21,9 +22,10 @@ from sidecar.http1.request import RequestHead
 
 _SCOPES_A_NAME = 8
 _EXPIRED_AT_ONCE = 40  # Set-Cookie lines in one answer
-_TOKEN_COOKIES_A_REQUEST = 16  # chunks that a request may name
+_NAMES_A_REQUEST = 16  # chunks and companions that a request may name
 _FOLDERS = 4  # of one path
 _DOMAINS = 4  # of one host
+_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # what else a request shows is not put into an answer
 _LABEL = re.compile(rb"[A-Za-z0-9-]+")
 _PLAIN_SEGMENT = re.compile(rb"[A-Za-z0-9._~-]+")
 
@@ -51,7 +53,7 @@ class Enforcement:
 
     def expired_cookies(self, request: RequestHead) -> tuple[bytes, ...]:
         """Set-Cookie values that take the declared cookies out of this browser, all chunks and scopes."""
-        names = dict.fromkeys((*self._names, *self._chunks_of(request)))
+        names = dict.fromkeys((*self._sent(request), *self._names))  # there may be no room for all
         lines = (expire(name, scope) for name in names for scope in self._scopes_of(name, request))
         return tuple(dict.fromkeys(lines))[:_EXPIRED_AT_ONCE]
 
@@ -79,7 +81,7 @@ class Enforcement:
     def strip(self, request: RequestHead) -> bool:
         """Take the credentials out of the request; False when that is not possible with certainty."""
         target = strip_target(request.target, self._carriers)
-        if target is None:
+        if target is None or self._identifier.body_of(request) is not Body.NO_FORM:  # a body is not written anew
             return False
         request.target = target
         fields = [(name, value) for name, _, value in (line.partition(b": ") for line in request.lines)]
@@ -91,13 +93,13 @@ class Enforcement:
         return True
 
     def _may_learn(self, name: bytes) -> bool:
-        return name.lower() in self._scopes or len(self._scopes) < len(self._names) + _TOKEN_COOKIES_A_REQUEST
+        return name.lower() in self._scopes or len(self._scopes) < len(self._names) + _NAMES_A_REQUEST
 
-    def _chunks_of(self, request: RequestHead) -> Iterable[bytes]:
-        if not any(self._identifier.is_token_cookie(name) for name in self._names):
-            return ()
-        names = (pair.partition(b"=")[0].strip() for line in request.cookies for pair in line.split(b";"))
-        return [name for name in names if self._identifier.is_token_cookie(name)][:_TOKEN_COOKIES_A_REQUEST]
+    def _sent(self, request: RequestHead) -> Iterable[bytes]:
+        """What this browser has of all that is declared: chunks, companions and names with a prefix as well."""
+        names = (pair.partition(b"=")[0].strip() for line in request.cookies for pair in line.split(b";", MAX_PAIRS))
+        sent = itertools.islice(dict.fromkeys(name for name in names if _NAME.fullmatch(name)), MAX_PAIRS)
+        return itertools.islice((name for name in sent if self.is_declared(name)), _NAMES_A_REQUEST)
 
     def _scopes_of(self, name: bytes, request: RequestHead) -> Iterable[Scope]:
         """The scopes that were seen; where none was, or without a Path, those that are possible."""

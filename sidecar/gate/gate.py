@@ -14,6 +14,7 @@ from sidecar.bindings.logins import LoginRefused
 from sidecar.core import verdict as rules
 from sidecar.core.callback import CallbackRefused
 from sidecar.core.denial import Answer
+from sidecar.core.form import Body
 from sidecar.core.identity import BoundSession
 from sidecar.core.paths import Place, is_too_odd, path_of, place
 from sidecar.core.revocation import Revocation
@@ -56,6 +57,7 @@ class Gate:
         control_prefix: bytes,
     ) -> None:
         self._identifier = identifier
+        self._reads_forms = identifier.reads_forms
         self._callbacks = callbacks
         self._verdicts = verdicts
         self._denials = denials
@@ -86,12 +88,13 @@ class Gate:
             # A method that the app will take another for fits no route that goes by the method (reference case 42).
             rule = self._routes.find(b"" if request.overrides_method else request.method, path)
             if self._callbacks.may_be(path):  # on an allowed route too: a login that is missed is out of reach for ever
-                return self._await_body(request, rule) if request.has_body else self._judge_callback(request, rule)
+                return self._begin_callback(request, rule)
             if rule.action is None:
                 return _unjudged(rule)
             is_logout = self._app_logouts.is_path(path)
-            if not is_logout:
-                self._note_ordinary(path)
+            self._note_ordinary(path, is_logout=is_logout)
+        if self._reads_forms and (judged := self._judge_form(request, rule)) is not None:
+            return judged
         known = self._identifier.only_session(request, now)
         if known is not None and self._is_well(known[0], known[1], now):
             self._counts.allowed_bound += 1
@@ -117,21 +120,39 @@ class Gate:
         judged = self._conclude(request, identity, rule, clock.boot())
         return judged if isinstance(judged, Judgement) else await judged
 
-    def _await_body(self, request: RequestHead, rule: Rule) -> Judgement:
+    def _begin_callback(self, request: RequestHead, rule: Rule) -> Judgement | Coroutine[Any, Any, Judgement]:
         """Codes and tokens may be in the body: no verdict before all of it is here, unless it cannot be right."""
+        if not request.has_body:
+            return self._judge_callback(request, rule)
         try:
             self._callbacks.check_head(request)
         except CallbackRefused as refused:
             return self._denials.refused(refused.status, refused.reason, rule)
-        judgement = Judgement(None, rule)
-        judgement.awaits_body = True
-        return judgement
+        return _awaited(rule)
 
     def judge_with_body(
         self, request: RequestHead, judgement: Judgement, body: bytes
     ) -> Coroutine[Any, Any, Judgement]:
-        """The verdict on a callback whose body was awaited."""
-        return self._judge_callback(request, judgement.rule, body)
+        """The verdict on a callback, or on a form that may hold a session, whose body was awaited."""
+        if self._identifier.body_of(request) is Body.READABLE:
+            request.form = body
+        if self._callbacks.may_be(path_of(request.target)):
+            return self._judge_callback(request, judgement.rule, body)
+        return self._judge_slowly(request, judgement.rule)
+
+    def _judge_form(self, request: RequestHead, rule: Rule) -> Judgement | Coroutine[Any, Any, Judgement] | None:
+        """Where a session may be in the body: no verdict before it is here. None: there is none in this one."""
+        body = self._identifier.body_of(request)
+        if body is Body.NO_FORM:
+            return None
+        return _awaited(rule) if body is Body.READABLE else self._judge_unread(request, rule)
+
+    async def _judge_unread(self, request: RequestHead, rule: Rule) -> Judgement:
+        """A form that cannot be read passes beside a session that is known: apps look into the body last."""
+        judgement = await self._judge_slowly(request, rule)
+        if judgement.permit is None or judgement.identity.all_sessions():
+            return judgement
+        return self._denied(request, judgement.identity, Deny(Reason.AMBIGUOUS), rule)
 
     async def _judge_callback(self, request: RequestHead, rule: Rule, body: bytes = b"") -> Judgement:
         """A callback waits for its turn when another with the same code is in flight (`bindings/logins.py`)."""
@@ -186,9 +207,9 @@ class Gate:
             _mark_logout(judgement)
         return judgement
 
-    def _note_ordinary(self, path: bytes) -> None:
+    def _note_ordinary(self, path: bytes, *, is_logout: bool) -> None:
         """No route, callback, logout or control path: the next request need not look. Long paths hardly repeat."""
-        if self._routes.is_empty and len(path) <= _ORDINARY_BYTES:
+        if not is_logout and self._routes.is_empty and len(path) <= _ORDINARY_BYTES:
             if len(self._ordinary) >= _ORDINARY_PATHS:
                 self._ordinary.clear()
             self._ordinary.add(path)
@@ -270,6 +291,12 @@ def _mark_logout(judgement: Judgement) -> None:
     """Its answer is looked at in any case: no epoch is this one."""
     judgement.is_logout_path = judgement.is_spared = True
     judgement.epoch = -1
+
+
+def _awaited(rule: Rule) -> Judgement:
+    judgement = Judgement(None, rule)
+    judgement.awaits_body = True
+    return judgement
 
 
 def _unjudged(rule: Rule) -> Judgement:

@@ -45,7 +45,7 @@ class Lesson:
     binder: str
     refusal: Reason | None = None  # why nothing can be learned, so that the answer must not get out
     withholds: bool = False  # the session cookies that the app sets; nobody can say what they are
-    is_contested: bool = False  # a claim on credentials that another login may be taking at the same time
+    is_contested: bool = False  # another login may have taken the credentials, or be taking them at this moment
 
 
 class Teacher:
@@ -62,36 +62,64 @@ class Teacher:
         """What the response teaches; None when it is nothing that has to be written down."""
         cookies = self._declared(response.lines)
         login = judgement.login
-        if login is not None and login.claim is not None and not login.failed:
-            return self._read_claim(request, judgement, response, login.claim, cookies)
-        joined = login.session if login is not None else None
-        is_unverified = login is not None and login.failed
-        session = self._identifier.bound(joined) if joined is not None and not is_unverified else judgement.session
-        tokens = tuple((each.name, each.value) for each in cookies if self._identifier.is_token_cookie(each.name))
-        values = [each.value for each in cookies if not self._identifier.is_token_cookie(each.name)]
-        credentials = [self._identifier.digest(value) for value in values]
-        if joined is not None and not credentials:
-            # The app keeps the cookie that the browser had before the login.
-            credentials = list(self._identifier.presented(request).credentials)
-        elif joined is not None:
-            credentials += self._left_alone(request)
-        if joined is not None:  # besides, because the user may have chosen where to go
-            credentials += self._in_location(response)
-        if is_unverified:  # the cookie, new or kept, would be a session that no logout reaches
+        if login is None:
+            return self._read_ordinary(judgement, cookies)
+        if login.failed:  # the cookie, new or kept, would be a session that no logout reaches
             return Lesson(None, (), (), "token_endpoint", Reason.LOGIN)
-        if not credentials or (session is None and not tokens):
+        if login.session is not None:
+            return self._read_login(request, judgement, response, self._identifier.bound(login.session), cookies)
+        if login.claim is not None:
+            return self._read_claim(request, judgement, response, login.claim, cookies)
+        return self._read_ordinary(judgement, cookies)
+
+    def _read_ordinary(self, judgement: Judgement, cookies: Sequence[SetCookie]) -> Lesson | None:
+        """No login: new cookies inherit the session of the request, or the token that comes with them proves theirs."""
+        session = judgement.session
+        values, tokens = self._sorted_out(cookies)
+        if not values or (session is None and not tokens):
             return None
-        news = tuple(digest for digest in credentials if session is None or self._is_news(digest, session))
-        if not news and joined is None:
+        news = tuple(each for each in values if session is None or self._is_news(each, session))
+        if not news:
             return None
-        binder = "token_endpoint" if joined is not None else "token" if session is None else "rotation"
-        if joined is None:
-            is_ambiguous = not tokens and judgement.identity.is_of_several
-        else:
-            is_ambiguous = not values and len(credentials) > 1 and _is_of_another(judgement.identity, session)
-        if is_ambiguous:  # else a stolen cookie, sent beside the thief's own, would be bound to the thief's session
+        binder = "token" if session is None else "rotation"
+        if not tokens and judgement.identity.is_of_several:
+            # Else a stolen cookie, sent beside the thief's own, would be bound to the thief's session.
             return Lesson(None, (), (), binder, Reason.AMBIGUOUS)
         return Lesson(session, news, tokens, binder)
+
+    def _read_login(
+        self,
+        request: RequestHead,
+        judgement: Judgement,
+        response: ResponseHead,
+        session: BoundSession,
+        cookies: Sequence[SetCookie],
+    ) -> Lesson | None:
+        """The relay has seen it: the cookie, new or kept, is that session's from now on."""
+        values, tokens = self._sorted_out(cookies)
+        kept = self._left_alone(request, judgement) if values else self._identifier.presented(request).credentials
+        # Besides, because the user may have chosen where to go.
+        credentials = tuple(dict.fromkeys((*values, *kept, *self._in_location(response))))
+        if not credentials:
+            return None
+        if not values and len(credentials) > 1 and _is_of_another(judgement.identity, session):
+            return Lesson(None, (), (), "token_endpoint", Reason.AMBIGUOUS)  # as above
+        later = [each for each in self._known(credentials) if each != session and each.login_time > session.login_time]
+        if later:  # it was overtaken, perhaps by a claim: both count
+            return self._contested(shared(session, later), credentials, "token_endpoint")
+        news = tuple(each for each in credentials if self._is_news(each, session))
+        return Lesson(session, news, tokens, "token_endpoint")
+
+    def _sorted_out(self, cookies: Sequence[SetCookie]) -> tuple[tuple[bytes, ...], tuple[tuple[bytes, bytes], ...]]:
+        """Digests of the session cookies, and the token cookies."""
+        is_token = self._identifier.is_token_cookie
+        values = self._identifier.credentials_set([each for each in cookies if not is_token(each.name)])
+        return tuple(dict.fromkeys(values)), tuple((each.name, each.value) for each in cookies if is_token(each.name))
+
+    def _contested(self, session: BoundSession, credentials: tuple[bytes, ...], binder: str) -> Lesson:
+        if len(session.all) > _MOST_SHARED:
+            return Lesson(None, (), (), binder, Reason.AMBIGUOUS)
+        return Lesson(session, credentials, (), binder, is_contested=True)
 
     def _read_claim(
         self,
@@ -103,9 +131,9 @@ class Teacher:
     ) -> Lesson | None:
         identifier, binder = self._identifier, claim.binder
         presented = identifier.presented(request).credentials
-        tokens = tuple((each.name, each.value) for each in cookies if identifier.is_token_cookie(each.name))
-        values = (each.value for each in cookies if not identifier.is_token_cookie(each.name))
-        set_here, in_location = tuple(map(identifier.digest, values)), self._in_location(response)
+        # A token names its session itself, wherever it is shown again. What it says must not replace what is known.
+        set_here, _ = self._sorted_out(cookies)
+        in_location = self._in_location(response)
         is_new = any(credential not in presented for credential in (*set_here, *in_location))
         outcome = claim.completion.outcome(response.status, _location(response), is_cookie_new=is_new)
         if outcome is Outcome.FAILED:
@@ -113,7 +141,7 @@ class Teacher:
                 return Lesson(None, (), (), binder, Reason.LOGIN)
             return Lesson(None, (), (), binder, withholds=True) if cookies else None
         known = judgement.identity.all_sessions()
-        kept = self._left_alone(request) if set_here else presented
+        kept = self._left_alone(request, judgement) if set_here else presented
         credentials = tuple(dict.fromkeys((*set_here, *kept, *in_location)))
         if not credentials or (outcome is Outcome.UNCLEAR and not known):
             metrics.logins.labels("unconfirmed").inc()
@@ -122,20 +150,17 @@ class Teacher:
         if not is_new and len(presented) > 1 and judgement.identity.is_of_several:
             return Lesson(None, (), (), binder, Reason.AMBIGUOUS)  # nobody can say which of them the app has used
         session = shared(identifier.bound(claim.session), [*known, *self._known(credentials)])
-        if len(session.all) > _MOST_SHARED:
-            return Lesson(None, (), (), binder, Reason.AMBIGUOUS)
-        is_contested = any(credential in presented for credential in credentials)
-        return Lesson(session, credentials, tokens, binder, is_contested=is_contested)
+        return self._contested(session, credentials, binder)
 
-    def _left_alone(self, request: RequestHead) -> tuple[bytes, ...]:
+    def _left_alone(self, request: RequestHead, judgement: Judgement) -> tuple[bytes, ...]:
         """What nobody knows of the credentials that the browser has beside those that the app sets.
 
         An app with several may have logged one of these in: the user ticks `remember me`, and drops that cookie later.
         """
         if not self._identifier.has_several_carriers:
             return ()
-        presented = self._identifier.presented(request).credentials
-        return tuple(each for each in presented if not isinstance(self._directory.cached(each), BoundSession))
+        unknown = judgement.identity.unbound
+        return tuple(each for each in self._identifier.presented(request).credentials if each in unknown)
 
     def _in_location(self, response: ResponseHead) -> tuple[bytes, ...]:
         """Credentials in the address that the app redirects to: where it keeps its sessions in URLs, a new one."""

@@ -71,7 +71,7 @@ class Block:
         self.holes: Holes = ()  # the lines that differ
         self.latest = lines  # the lines of the request before
         self.traces: list[bytes] | None = None  # the lines of a trace context
-        self.remembered: tuple[object, bytes] | None = None  # what the cookies meant: whose word that is, and what
+        self.remembered: tuple[object, bytes, tuple[bytes, ...]] | None = None  # whose word that is; what cookies meant
 
     def with_lines(self, lines: list[bytes], sent: bytes) -> "Block":
         """The same block with its holes filled: one that repeats after all."""

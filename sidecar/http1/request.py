@@ -63,7 +63,9 @@ _whole, _cut_out = _memory.whole, _memory.cut_out
 _is_origin_form = grammar.ORIGIN_FORM.fullmatch
 
 # Of a head's attributes, those that its header block alone does not tell, or a block has by itself.
-_OF_ONE_REQUEST = frozenset(("method", "target", "version", "lines", "host", "cookies", "block", "own", "_fields"))
+_OF_ONE_REQUEST = frozenset(
+    ("method", "target", "version", "lines", "host", "cookies", "block", "own", "form", "_fields")
+)
 
 
 class RequestHead:
@@ -89,6 +91,7 @@ class RequestHead:
     block: Block | None = None  # what is remembered of the header block; `lines` are its lines, as long as it is set
     own: tuple[bytes, ...] = ()  # the lines in the gaps of the block
     added = b""  # a complete line that the proxy adds
+    form: bytes | None = None  # the body, where it is a form and had to be read (`gate/gate.py`)
     _fields: dict[bytes, bytes] | None = None
 
     def __init__(self, method: bytes, target: bytes, version: int, lines: list[bytes]) -> None:

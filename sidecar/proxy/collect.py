@@ -1,4 +1,4 @@
-"""Bodies for the control application and of the login's callbacks, held until each is here completely.
+"""Bodies for the control application, of callbacks and of forms, held until each is here completely.
 
 The control application has few connections, and a provider's logout must find one. A stranger's body that never comes
 to its end would keep one for ten seconds. So it takes no connection before it is complete: it waits here, bounded in
@@ -6,8 +6,8 @@ size, time and sum. When the sum is reached the one that has waited longest goes
 trip, so who waits longest is not a provider.
 
 A callback's body may hold the code or the token of a login, so the gate has to have all of it before it says anything.
-The same bounds hold there, with a sum of its own: strangers' callbacks must not push out logouts. All other requests
-are streamed and never come here.
+So may a form hold a session, where such a field is declared. The same bounds hold there, with a sum of its own:
+strangers' callbacks and forms must not push out logouts. All other requests are streamed and never come here.
 """
 
 from typing import Protocol

@@ -24,9 +24,10 @@ from wire import ask, ok
 from sidecar import clock
 from sidecar.bindings.carrier import AmbiguousToken, assemble
 from sidecar.bindings.token import TokenBinder
-from sidecar.core.credentials import Carriers, canonical, pairs
+from sidecar.core.credentials import Carriers, pairs
+from sidecar.core.spelling import canonical
 from sidecar.core.stripping import strip_fields, strip_target
-from sidecar.gate.identify import TokenCarrier
+from sidecar.gate.presented import TokenCarrier
 from sidecar.oidc.jwks import import_keys
 from sidecar.oidc.provider import ProviderKeys
 from sidecar.oidc.source import Loaded

@@ -567,3 +567,18 @@ async def test_a_failed_login_gets_no_address_with_a_session_out(open_stage: Ope
     answer = await answered(stage, by_code("alice"), moved)
     assert (answer.status, answer.value("x-logout-sidecar")) == (503, b"login_not_recorded")
     assert b"new" not in answer.head
+
+
+async def test_a_login_that_a_crafted_callback_has_overtaken_is_not_left_out(open_stage: Open):
+    """The relay has seen the real one; the crafted one, of a later time, was answered first."""
+    stage = await open_stage(claimants=[keycloak(keeps_cookie=True)], relayed=(CALLBACK,))
+    kept = "Cookie: JSESSIONID=kept"
+    real = Session(ISSUER, CLIENT, "mine", "mallory", int((clock.wall() - 30) * 1000))
+    client, app = await redeemed(stage, by_code("mine", kept), real)
+    await answered(stage, by_code("other", kept), NO_COOKIE)
+    await app.send(NO_COOKIE)
+    await client.answer()
+    app.close()
+    assert not await is_refused(stage, "kept")
+    await stage.logout("mine")
+    assert await is_refused(stage, "kept")

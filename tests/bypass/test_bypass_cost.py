@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sidecar.core.cookies import without
 from sidecar.core.credentials import Carriers, pairs
 from sidecar.core.paths import may_match, percent_decoded, place
+from sidecar.core.profiles import PROFILES, carriers_of
 from sidecar.core.stripping import strip_target
 
 HEAD = 64 * 1024  # `limits.head_bytes`
@@ -32,15 +33,29 @@ UNITS = [
     b"\xc2\xa0",
     b"SID=a, ",
     b"SID%00",
+    b"(remember_web_",
+    b"session=a.b.c%;",
+    b"SESSION=QUFB",
+    b"laravel_session=eyJ",
+    b".AspNetCore.CookiesC1=a;",
+    b".AspNetCore.Cookies=chunks-9;",
+    b"/(S(a)",
+    b"(S(",
+    b"PHPSESSID=",
 ]
 CALLBACK = re.compile(rb"/oidc/callback", re.IGNORECASE)
 CARRIERS = Carriers(cookies=["SID"], path_parameters=["jsessionid"], query_parameters=["s_id"])
+PROFILED = carriers_of(list(PROFILES), [])
 READERS: dict[str, Callable[[bytes], object]] = {
     "cookies": lambda text: CARRIERS.in_cookies([text]),
     "target": lambda text: CARRIERS.in_target(b"/" + text + b"?" + text),
     "stripped target": lambda text: strip_target(b"/" + text + b"?" + text, CARRIERS),
     "stripped cookies": lambda text: without([text], lambda name, pair: CARRIERS.is_cookie(name)),
     "tokens": lambda text: list(islice(pairs([text]), 1200)),
+    "profiles' cookies": lambda text: PROFILED.in_cookies([text]),
+    "profiles' target": lambda text: PROFILED.in_target(b"/" + text + b"?" + text),
+    "profiles' header": lambda text: PROFILED.in_header(text, b"x-auth-token"),
+    "stripped of profiles": lambda text: strip_target(b"/" + text + b"?" + text, PROFILED),
     "control prefix": lambda text: place(b"/" + text, b"/_sidecar"),
     "callback": lambda text: may_match(CALLBACK, b"/" + text),
 }

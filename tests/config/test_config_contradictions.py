@@ -258,6 +258,16 @@ CONTRADICTIONS = [
         "session.bind[0].callback",
         "belongs to the sidecar",
     ),
+    (
+        _session("bind: [{from: token, cookie: a}], profile: [php, tomcat], credentials: [{cookie: b}]"),
+        "session.credentials[0]",
+        "which one reads this credential?; expected profile: php, or another",
+    ),
+    (
+        _session("bind: [{from: token, cookie: a}], profile: [php, php]"),
+        "session.profile[1]",
+        "the same entry twice",
+    ),
     (GOOD + "store: {secret: {env: SHORT}}", "store.secret", "the secret is too short; expected at least 16 bytes"),
 ]
 
@@ -294,6 +304,8 @@ LEGAL = [
     GOOD + "enforcement: {routes: [{path: /x, methods: [GET], action: allow}, {path: /x, action: strip}]}",
     _session(f"bind: [{TOKEN_ENDPOINT}], credentials: [{{cookie: a}}]"),
     _session("bind: [{from: token, header: X-Token, audiences: [other]}]"),
+    _session(f"bind: [{TOKEN_ENDPOINT}], profile: tomcat"),
+    _session(f"bind: [{TOKEN_ENDPOINT}], profile: [php, tomcat], credentials: [{{cookie: b, profile: php}}]"),
 ]
 
 
@@ -314,6 +326,12 @@ WARNINGS = [
     (GOOD + "trusted_proxies: [0.0.0.0/0]", "trusted_proxies[0]", "everybody may claim any address"),
     (_provider(f"{ISSUER}, {SECRET}"), "providers[0].client_secret", "client_secret is not used"),
     (_session(f"bind: [{TOKEN_ENDPOINT}], credentials: [{{header: a}}]"), "session.credentials", "stays unbound"),
+    (
+        _session(f"bind: [{TOKEN_ENDPOINT}], profile: rails"),
+        "session.profile",
+        "names its session cookie after the app",
+    ),
+    (_session(f"bind: [{TOKEN_ENDPOINT}], profile: laravel, credentials: [{{header: a}}]"), "session.profile", "after"),
     (GOOD + "enforcement: {routes: [{path: /*, action: allow}]}", "enforcement.routes[0]", "everything unjudged"),
     (_session("bind: [{from: header, sid: X-Sid}]"), "session.bind[0]", "stays out until session.max_age"),
     (_session(f"bind: [{KEYCLOAK}], {CREDENTIALS}"), "session.bind[0]", "a logout that names no sid reaches nobody"),

@@ -160,6 +160,13 @@ SESSION_FAULTS = [
     ("bind: [{from: token, cookie: a}], credentials: [{}]", "a credential has one carrier"),
     ("bind: [{from: token, cookie: a}], credentials: [JSESSIONID]", "expected a section of keys"),
     ("bind: [{from: token, cookie: a}], credentials: [{path_parameter: 'a=b'}]", "not a parameter name"),
+    ("bind: [{from: token, cookie: a}], credentials: [{path_segment: s}]", "one capital letter, such as S"),
+    ("bind: [{from: token, cookie: a}], credentials: [{cookie: 'a*b*'}]", "one *, and letters beside it"),
+    ("bind: [{from: token, cookie: a}], credentials: [{cookie: '*'}]", "one *, and letters beside it"),
+    ("bind: [{from: token, cookie: a}], credentials: [{profile: php}]", "a credential has one carrier"),
+    ("bind: [{from: token, cookie: a}], credentials: [{cookie: a, profile: pph}]", "did you mean php?"),
+    ("bind: [{from: token, cookie: a}], profile: tomcta", "did you mean tomcat?"),
+    ("bind: [{from: token, cookie: a}], profile: []", "the list is empty"),
     ("bind: [{from: token, cookie: a}], unbound: block", "expected one of allow, deny"),
     ("bind: [{from: token, cookie: a}], max_age: 0s", "out of bounds"),
 ]

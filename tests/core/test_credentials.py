@@ -4,20 +4,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sidecar.core.credentials import (
-    MAX_BYTES,
-    MAX_CANDIDATES,
-    MAX_ENCODED,
-    MAX_LAYERS,
-    MAX_PAIRS,
-    NOTHING,
-    Carriers,
-    Reading,
-    canonical,
-    merged,
-    pairs,
-    strip_blanks,
-)
+from sidecar.core.credentials import MAX_ENCODED, MAX_PAIRS, Carriers, pairs
+from sidecar.core.reading import MAX_BYTES, MAX_CANDIDATES, NOTHING, Reading, merged
+from sidecar.core.spelling import MAX_LAYERS, canonical, strip_blanks
 
 CARRIERS = Carriers(
     cookies=["S", "my_sess"],

@@ -15,7 +15,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from werkzeug.sansio.http import parse_cookie
 
-from sidecar.core.credentials import Carriers, canonical
+from sidecar.core.credentials import Carriers
+from sidecar.core.spelling import canonical
 from sidecar.core.stripping import strip_fields, strip_target
 
 NAMES = (b"SID", b"my_sess")

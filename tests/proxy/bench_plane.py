@@ -37,9 +37,10 @@ from sidecar.gate.counts import Counts
 from sidecar.gate.denials import Denials
 from sidecar.gate.enforcement import Enforcement
 from sidecar.gate.gate import Gate
-from sidecar.gate.identify import Identifier, TokenCarrier
+from sidecar.gate.identify import Identifier
 from sidecar.gate.learn import Teacher
 from sidecar.gate.live import LiveStreams
+from sidecar.gate.presented import TokenCarrier
 from sidecar.gate.second_look import SecondLook
 from sidecar.gate.verdicts import Verdicts
 from sidecar.gate.vouched import Vouched
@@ -106,6 +107,7 @@ class Stage:
         login_url: str | None,
         routes: Iterable[Route],
         path_parameters: Iterable[str],
+        carriers: Carriers | None,
         tokens: Sequence[TokenCarrier],
         deny_unbound: bool,
         fail_open: bool,
@@ -125,7 +127,7 @@ class Stage:
         self.bindings = Bindings(self.store)
         self.directory = Directory(self.bindings, ttl_s=2 * MAX_AGE_S, clock=clock.boot)
         self.logins = Logins(clock=clock.boot, wait_s=1.0)
-        carriers = Carriers(cookies=["JSESSIONID"], path_parameters=path_parameters)
+        carriers = carriers or Carriers(cookies=["JSESSIONID"], path_parameters=path_parameters)
         token_cookies = [token.cookie for token in tokens if token.cookie]
         self.identifier = Identifier(
             carriers=carriers,
@@ -390,6 +392,7 @@ async def stage(
     login_url: str | None = None,
     routes: Iterable[Route] = (),
     path_parameters: Iterable[str] = (),
+    carriers: Carriers | None = None,
     tokens: Sequence[TokenCarrier] = (),
     deny_unbound: bool = False,
     fail_open: bool = False,
@@ -410,6 +413,7 @@ async def stage(
             login_url=login_url,
             routes=routes,
             path_parameters=path_parameters,
+            carriers=carriers,
             tokens=tokens,
             deny_unbound=deny_unbound,
             fail_open=fail_open,

@@ -328,7 +328,7 @@ async def test_what_a_repeated_head_meant_under_another_key_counts_no_more(stage
 
 async def test_what_is_remembered_of_requests_is_bounded(stage: Stage, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("sidecar.gate.gate._ORDINARY_PATHS", 3)
-    monkeypatch.setattr("sidecar.gate.identify._CACHED_LINES", 3)
+    monkeypatch.setattr("sidecar.gate.presented._CACHED_LINES", 3)
     gate: Any = stage.gate
     for number in range(9):
         judged = gate.judge(
@@ -336,10 +336,10 @@ async def test_what_is_remembered_of_requests_is_bounded(stage: Stage, monkeypat
         )
         await judged
         assert 0 < len(gate._ordinary) <= 3
-        assert 0 < len(stage.identifier._lines) <= 3
+        assert 0 < len(stage.identifier._reader._lines) <= 3
     gate.judge(parse_request(ask(f"GET /{'x' * 300} HTTP/1.1", "Cookie: a=" + "x" * 5000), max_headers=9), 0)
     assert max(map(len, gate._ordinary)) <= 256
-    assert max(map(len, stage.identifier._lines)) <= 4096
+    assert max(map(len, stage.identifier._reader._lines)) <= 4096
 
 
 async def test_no_flood_of_denials_makes_more_than_so_many_tasks(stage: Stage, monkeypatch: pytest.MonkeyPatch):

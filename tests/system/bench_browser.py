@@ -16,6 +16,7 @@ import requests
 
 NAVIGATION = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8", "Sec-Fetch-Mode": "navigate"}
 _FORM = re.compile(r'<form[^>]* action="([^"]*)"')
+_SUBMITS_ITSELF = "document.forms[0].submit()"
 _HIDDEN = re.compile(r'<input type="hidden" name="([^"]*)" value="([^"]*)"')
 
 
@@ -35,8 +36,9 @@ class Browser:
         self.http.close()
 
     def open(self, url: str) -> requests.Response:
-        """Navigate, following redirects."""
-        return self.http.get(url, headers=NAVIGATION, timeout=15)
+        """Navigate, following redirects, and the form of a page that submits itself."""
+        answer = self.http.get(url, headers=NAVIGATION, timeout=15)
+        return self.submit(answer) if _SUBMITS_ITSELF in answer.text else answer
 
     def fetch(self, url: str) -> requests.Response:
         """What a script on the page would do: no navigation, no redirects."""
@@ -53,7 +55,8 @@ class Browser:
         assert form is not None, f"no form at {page.url}: {page.status_code} {page.text[:500]}"
         hidden = {unescape(key): unescape(value) for key, value in _HIDDEN.findall(page.text)}
         url = urljoin(page.url, unescape(form[1]))
-        return self.http.post(url, data=hidden | fields, headers=NAVIGATION, timeout=15)
+        answer = self.http.post(url, data=hidden | fields, headers=NAVIGATION, timeout=15)
+        return self.submit(answer) if _SUBMITS_ITSELF in answer.text else answer
 
     def log_in(self, url: str, user: str) -> requests.Response:
         """Open a page that needs a login, and log in at the provider on the way."""

@@ -11,7 +11,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +34,8 @@ def program(name: str) -> str:
 
 
 @functools.cache
-def install_provider() -> None:
-    """`npm ci`, once per checkout and lock file."""
-    folder = HERE / "idp"
+def install_packages(folder: Path) -> None:
+    """`npm ci` beside this lock file, once per checkout and lock file."""
     done, lock = folder / "node_modules" / ".package-lock.json", folder / "package-lock.json"
     if done.exists() and done.stat().st_mtime >= lock.stat().st_mtime:
         return
@@ -63,7 +62,7 @@ class Provider(Process):
         self.issuer = f"http://localhost:{port}"
 
     def start(self) -> None:
-        install_provider()
+        install_packages(HERE / "idp")
         super().start()
 
     def is_ready(self) -> bool:
@@ -154,15 +153,13 @@ class Cast:
             token_url = f"http://127.0.0.1:{relay}/token"
             app = App(name=f"app-{number}", folder=folder, port=app_port, issuer=issuer, token_url=token_url)
             self.apps.append(app)
-        client = {
-            "client_id": CLIENT_ID,
-            "client_secret": CLIENT_SECRET,
-            "redirect_uris": [f"{place.url}/oidc/callback" for place in (*self.sidecars, *self.apps)],
-            "post_logout_redirect_uris": [f"{sidecar.url}/" for sidecar in self.sidecars],
-            "backchannel_logout_uri": self.sidecars[0].logout_url,
-            "backchannel_logout_session_required": True,
-        }
-        self.provider = Provider(folder=folder, port=provider_port, clients=[client])
+        redirect_uris = [f"{place.url}/oidc/callback" for place in (*self.sidecars, *self.apps)]
+        registered = client(
+            redirect_uris,
+            logout_uri=self.sidecar.logout_url,
+            post_logout_redirect_uris=[f"{sidecar.url}/" for sidecar in self.sidecars],
+        )
+        self.provider = Provider(folder=folder, port=provider_port, clients=[registered])
 
     @property
     def app(self) -> App:
@@ -175,12 +172,31 @@ class Cast:
     @contextlib.contextmanager
     def running(self, *parts: Process) -> Iterator["Cast"]:
         """Start these parts (all of them without arguments), wait until they are ready, stop them afterwards."""
-        with contextlib.ExitStack() as stack:
-            for part in parts or (self.provider, *self.apps, *self.sidecars):
-                stack.enter_context(part)
-            for part in parts or (self.provider, *self.apps, *self.sidecars):
-                part.wait_until(part.is_ready, "being ready")
+        with started(*(parts or (self.provider, *self.apps, *self.sidecars))):
             yield self
+
+
+@contextlib.contextmanager
+def started(*parts: Process) -> Iterator[None]:
+    """Start these parts, wait until they are ready, stop them afterwards."""
+    with contextlib.ExitStack() as stack:
+        for part in parts:
+            stack.enter_context(part)
+        for part in parts:
+            part.wait_until(part.is_ready, "being ready")
+        yield
+
+
+def client(redirect_uris: Sequence[str], *, logout_uri: str, **metadata: Any) -> dict[str, Any]:
+    """What is registered at the provider."""
+    return {
+        "client_id": CLIENT_ID,
+        "client_secret": CLIENT_SECRET,
+        "redirect_uris": list(redirect_uris),
+        "backchannel_logout_uri": logout_uri,
+        "backchannel_logout_session_required": True,
+        **metadata,
+    }
 
 
 def configuration(*, issuer: str, app: int, relay: int, store: str) -> dict[str, Any]:

@@ -1,15 +1,14 @@
-"""A Flask application with an Authlib login and server-side sessions, as many companies run one.
+"""A Flask application with an Authlib login, as many companies run one.
 
 It knows nothing of back-channel logout or of a sidecar. Everything that an operator may set is in the environment:
 `FLASK_OIDC_CLIENT_ID`, `_CLIENT_SECRET`, `_SERVER_METADATA_URL` as Authlib documents them, and for an operator who puts
-the sidecar in between `FLASK_OIDC_ACCESS_TOKEN_URL`. `FLASK_SESSION_FOLDER` is where sessions live; instances that
-share it share their sessions.
+the sidecar in between `FLASK_OIDC_ACCESS_TOKEN_URL`. With `FLASK_SESSION_FOLDER` the sessions live there, kept by
+Flask-Session; instances that share the folder share them. Without it they are Flask's own: signed, in the cookie.
 
 Usage: flask_app.py PORT. Ends when its standard input does, so that it never outlives a test run.
 """
 
 import os
-import secrets
 import sys
 import threading
 import time
@@ -19,60 +18,23 @@ from typing import Any
 
 from authlib.integrations.base_client import OAuthError
 from authlib.integrations.flask_client import OAuth
+from cachelib.file import FileSystemCache
 from flask import Flask, Response, jsonify, redirect, request, session, url_for
-from flask.json.tag import TaggedJSONSerializer
-from flask.sessions import SessionInterface, SessionMixin
-from werkzeug.datastructures import CallbackDict
+from flask_session import Session
 from werkzeug.serving import WSGIRequestHandler, make_server
-
-
-class ServerSideSession(CallbackDict[str, Any], SessionMixin):
-    """The content of a session; only its random id is in the browser."""
-
-    def __init__(self, sid: str, initial: dict[str, Any]) -> None:
-        super().__init__(initial, lambda changed: setattr(changed, "modified", True))
-        self.sid, self.new, self.modified = sid, not initial, False
-
-
-class FileSessions(SessionInterface):
-    """Sessions as files, the way Flask-Session keeps them with its file-system back end."""
-
-    serializer = TaggedJSONSerializer()
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def open_session(self, app: Flask, request: Any) -> ServerSideSession:
-        sid = request.cookies.get(self.get_cookie_name(app), "")
-        try:
-            return ServerSideSession(sid, self.serializer.loads(self._file(sid).read_text()))
-        except (FileNotFoundError, ValueError):
-            return ServerSideSession(secrets.token_urlsafe(24), {})
-
-    def save_session(self, app: Flask, session: Any, response: Response) -> None:
-        if not session.modified:
-            return
-        if not session:
-            self._file(session.sid).unlink(missing_ok=True)
-            response.delete_cookie(self.get_cookie_name(app))
-            return
-        whole = self.folder / f".{secrets.token_hex(8)}"
-        whole.write_text(self.serializer.dumps(dict(session)))
-        whole.replace(self._file(session.sid))
-        if session.new:
-            response.set_cookie(self.get_cookie_name(app), session.sid, httponly=True, samesite="Lax")
-
-    def _file(self, sid: str) -> Path:
-        if not sid.replace("-", "").replace("_", "").isalnum():
-            raise FileNotFoundError(sid)
-        return self.folder / sid
-
 
 app = Flask(__name__)
 app.config.from_prefixed_env()
-app.session_interface = FileSessions(Path(app.config["SESSION_FOLDER"]))
+if "SESSION_FOLDER" in app.config:
+    app.config["SESSION_CACHELIB"] = FileSystemCache(app.config["SESSION_FOLDER"], threshold=0)  # 0: never pruned
+    app.config["SESSION_TYPE"] = "cachelib"
+    Session(app)
 oauth = OAuth(app)
 oauth.register("oidc", client_kwargs={"scope": "openid profile"})
+
+
+def button(url: str, text: str) -> str:
+    return f'<form method="post" action="{url}"><button type="submit">{text}</button></form>'
 
 
 @app.get("/")
@@ -84,7 +46,18 @@ def home() -> str:
 def private() -> Any:
     if "user" not in session:
         return redirect(url_for("login"))
-    return f"<h1>Private</h1><p id='who'>{session['user']}</p>"
+    return f"<h1>Private</h1><p id='who'>{session['user']}</p>{button('/logout', 'Log out')}"
+
+
+@app.get("/settings")
+def settings() -> str:
+    return button("/settings", "Another language")
+
+
+@app.post("/settings")
+def change_settings() -> Any:
+    session["language"] = "eo" if session.get("language") != "eo" else "en"
+    return redirect(url_for("private"))
 
 
 @app.get("/api/me")
@@ -127,7 +100,9 @@ def callback() -> Any:
         token = oauth.oidc.authorize_access_token()
     except OAuthError as error:
         return f"<h1>Login failed</h1><p>{error.error}</p>", 400
-    session["user"] = token["userinfo"]["sub"]
+    session["user"], session["token"] = token["userinfo"]["sub"], token["id_token"]
+    if "SESSION_FOLDER" in app.config:
+        app.session_interface.regenerate(session)
     return redirect(url_for("private"))
 
 

@@ -9,7 +9,7 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { createServer } from 'node:http';
 
-import { Provider } from 'oidc-provider';
+import { interactionPolicy, Provider } from 'oidc-provider';
 
 const [port, clients] = [Number(process.argv[2]), JSON.parse(process.argv[3])];
 const issuer = `http://localhost:${port}`;
@@ -17,20 +17,24 @@ const issuer = `http://localhost:${port}`;
 const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
 const jwk = { ...privateKey.export({ format: 'jwk' }), use: 'sig', alg: 'RS256', kid: `key-${process.pid}` };
 
+// An app on loopback has no https. For an implicit flow the library then takes it for a native one, and wants consent.
+const policy = interactionPolicy.base();
+policy.get('consent').checks.remove('native_client_prompt');
+
 const provider = new Provider(issuer, {
   clients,
   jwks: { keys: [jwk] },
   cookies: { keys: ['made up for tests'] },
-  claims: { openid: ['sub'], profile: ['name'] },
+  claims: { openid: ['sub'], profile: ['name'], email: ['email'] },
   features: {
     backchannelLogout: { enabled: true },
     introspection: { enabled: true, allowedPolicy: async () => true },
     devInteractions: { enabled: false },
     rpInitiatedLogout: { enabled: true, logoutSource, postLogoutSuccessSource },
   },
-  interactions: { url: (ctx, interaction) => `/interaction/${interaction.uid}` },
+  interactions: { policy, url: (ctx, interaction) => `/interaction/${interaction.uid}` },
   ttl: { Session: 86400, Grant: 86400, Interaction: 600, IdToken: 300, AccessToken: 300 },
-  findAccount: (ctx, sub) => ({ accountId: sub, claims: () => ({ sub, name: `The user ${sub}` }) }),
+  findAccount: (ctx, sub) => ({ accountId: sub, claims: () => ({ sub, name: `The user ${sub}`, email: `${sub}@example.com` }) }),
   loadExistingGrant: grantWithoutConsent,
   // The library hands over a dispatcher that refuses loopback addresses; in these tests everything is on loopback.
   fetch: (url, { dispatcher, ...options }) => fetch(url, options),
@@ -52,7 +56,7 @@ async function grantWithoutConsent(ctx) {
   const kept = known && (await provider.Grant.find(known));
   if (kept) return kept;
   const grant = new provider.Grant({ clientId: client.clientId, accountId: session.accountId });
-  grant.addOIDCScope('openid profile');
+  grant.addOIDCScope('openid profile email');
   await grant.save();
   return grant;
 }
