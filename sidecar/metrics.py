@@ -50,6 +50,9 @@ streams_cut = Counter(
     registry=registry,
 )
 
+enforcing = Gauge(
+    "enforcing", "1 while denials are enforced, 0 while they are only observed.", namespace=PREFIX, registry=registry
+)
 store_up = Gauge("store_up", "1 while the store answers, else 0.", namespace=PREFIX, registry=registry)
 store_seconds = Histogram(
     "store_operation_duration_seconds",

@@ -69,7 +69,8 @@ def needs_provider(config: Config) -> bool:
 
 def refuses_unjoined(config: Config) -> bool:
     """Whether the relay lets no code be redeemed that no callback is waiting with."""
-    return any(isinstance(each, TokenEndpointBinder) and each.unjoined == "refuse" for each in config.session.bind)
+    refuses = any(isinstance(each, TokenEndpointBinder) and each.unjoined == "refuse" for each in config.session.bind)
+    return refuses and config.enforcement.mode == "enforce"
 
 
 def _form_post(providers: Mapping[str, Provider]) -> FormPostReader:

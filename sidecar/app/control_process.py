@@ -14,6 +14,7 @@ from aiohttp import web
 
 from sidecar import clock, log, metrics
 from sidecar.app.control_plane import start_control_plane
+from sidecar.app.observing import report
 from sidecar.app.outbound import open_outbound
 from sidecar.app.process import Background, announce, first_of, lifeline_ends, settle, site, stop_signal
 from sidecar.app.providers import open_providers
@@ -52,6 +53,7 @@ async def serve_control(
         center = _hub(state, journal, roster, logins)
         await site(stack, web.AppRunner(center.app(), access_log=None, shutdown_timeout=SHUTDOWN_S), hub)
         _measure(config, center)
+        tally = Tally(lines=lambda: center.lines, is_alive=roster.__contains__)
         outbound = await stack.enter_async_context(open_outbound(config, state, providers))
         state.on_news = outbound.revoked or state.on_news
         await start_control_plane(
@@ -65,8 +67,10 @@ async def serve_control(
             joins=logins,
             outbound=outbound,
             gates=_gates(config, center, draining),
-            pod=Tally(lines=lambda: center.lines, is_alive=roster.__contains__).pod,
+            pod=tally.pod,
         )
+        if config.enforcement.mode == "observe":
+            background.run(stack, "report", report(lambda: tally.pod(metrics.registry.collect())))
         background.run(stack, "settle", settle(state.feed.loaded))
         background.run(stack, "roster", roster.watch())
         _start(state, journal, center)

@@ -1,6 +1,7 @@
 """The gate, from the operator's choices: carriers, binders, routes, policy."""
 
 from collections.abc import Mapping
+from functools import partial
 
 from sidecar import clock
 from sidecar.app.binders import claimants, header_binders, proxy_headers
@@ -34,6 +35,8 @@ from sidecar.gate.presented import TokenCarrier
 from sidecar.gate.second_look import SecondLook
 from sidecar.gate.verdicts import Verdicts
 from sidecar.gate.vouched import Vouched
+from sidecar.gate.vouchers import Vouchers
+from sidecar.gate.vouching import VouchingGate
 
 
 def build_gate(
@@ -44,8 +47,8 @@ def build_gate(
     live: LiveStreams,
     outbound: Outbound,
 ) -> Gate:
-    session = config.session
-    carriers = _carriers(config)
+    session, observes = config.session, config.enforcement.mode == "observe"
+    carriers, vouchers = _carriers(config), _vouchers(config, state)
     tokens = [_token_carrier(binder, providers) for binder in session.bind if isinstance(binder, TokenSettings)]
     identifier = Identifier(
         carriers=carriers,
@@ -54,13 +57,15 @@ def build_gate(
         digester=state.digester,
         cutoff=state.replica.cutoff,
         vouched=_vouched(config, state),
+        vouchers=vouchers,
     )
     token_cookies = [token.cookie for token in tokens if token.cookie]
-    enforcer = Enforcement(carriers=carriers, identifier=identifier, token_cookies=token_cookies)
+    enforcer = Enforcement(carriers=carriers, identifier=identifier, token_cookies=token_cookies, vouchers=vouchers)
     policy = Policy(
         deny_unbound=session.unbound == "deny",
         fail_open=config.store.on_stale == "fail_open",
         max_age_ms=int(session.max_age * 1000),
+        observes=observes,
     )
     verdicts = Verdicts(replica=state.replica, freshness=state.freshness, policy=policy)
     condemner = Condemner(
@@ -68,8 +73,10 @@ def build_gate(
         directory=state.directory,
         publish=state.publisher.publish,
         max_age_s=session.max_age,
+        observes=observes,
     )
-    denials = Denials(enforcement=enforcer, condemner=condemner, counts=counts)
+    denials = Denials(enforcement=enforcer, condemner=condemner, counts=counts, observes=observes)
+    counts.bindings = state.directory.count_by_binder
     teacher = Teacher(identifier=identifier, enforcement=enforcer, directory=state.directory)
     second_look = SecondLook(
         identifier=identifier,
@@ -77,10 +84,12 @@ def build_gate(
         teacher=teacher,
         denials=denials,
         condemner=condemner,
+        vouchers=vouchers,
         remember=outbound.remember,
     )
     relayed = [binder.callback for binder in session.bind if isinstance(binder, TokenEndpointBinder)]
-    return Gate(
+    build = Gate if vouchers is None else partial(VouchingGate, vouchers=vouchers)
+    return build(
         identifier=identifier,
         callbacks=Callbacks(
             patterns=map(compile_pattern, relayed), logins=state.logins, claimants=claimants(config, providers)
@@ -102,6 +111,7 @@ def build_gate(
             publish=state.publisher.publish,
             max_age_s=session.max_age,
             after=outbound.after_app_logout,
+            observes=observes,
         ),
         control_prefix=config.control.prefix.encode(),
     )
@@ -132,6 +142,20 @@ def _carriers(config: Config) -> Carriers:
     return carriers_of(config.session.profile, explicit)
 
 
+def _vouchers(config: Config, state: State) -> Vouchers | None:
+    """Only where an unknown credential is denied on some path does anybody need one."""
+    choices = (config.session.unbound, *(route.unbound for route in config.enforcement.routes))
+    if "deny" not in choices:
+        return None
+    voucher = config.session.voucher
+    return Vouchers(
+        name=voucher.cookie,
+        is_https=(config.public_url or "").startswith("https://"),
+        max_age_s=voucher.max_age,
+        digester=state.digester,
+    )
+
+
 def _token_carrier(binder: TokenSettings, providers: Mapping[str, Provider]) -> TokenCarrier:
     reader = TokenBinder(
         {issuer: provider.verifier for issuer, provider in providers.items()},
@@ -153,6 +177,8 @@ def _routes(config: Config) -> Routes:
                 None if route.action == "allow" else Action(route.action),
                 route.login_url or config.enforcement.login_url,
                 None if route.on_stale is None else route.on_stale == "fail_open",
+                None if route.unbound is None else route.unbound == "deny",
+                route.path,
             ),
             frozenset(method.encode() for method in route.methods),
         )

@@ -25,7 +25,7 @@ async def open_notify(
 ) -> NotifyApp | None:
     """Closed with the stack; None where the app is not to be told. Raises CannotStart."""
     settings = config.on_revoked.notify_app
-    if settings.path is None:
+    if settings.path is None or config.enforcement.mode == "observe":  # the app would be the one to log users out
         return None
     call = await _app_call(stack, config, settings.path)
     remembered = Remembered(state.keeping, sealer, ttl_s=int(config.session.max_age + SLACK_S))

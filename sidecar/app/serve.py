@@ -6,6 +6,7 @@ then the planes; and the public listener last, when there is somebody to judge.
 
 import contextlib
 import logging
+from functools import partial
 
 import uvloop
 
@@ -14,6 +15,7 @@ from sidecar.app.control_plane import start_control_plane
 from sidecar.app.data_plane import build_data_plane
 from sidecar.app.listener import open_public
 from sidecar.app.memory import keep_freed_memory
+from sidecar.app.observing import collected, report, say_whether_enforcing
 from sidecar.app.outbound import open_outbound
 from sidecar.app.pod import run_pod
 from sidecar.app.process import Background, announce, drain, first_of, settle, stop_signal
@@ -30,6 +32,7 @@ def run(config: Config) -> int:
     """Serve until SIGTERM or SIGINT; the exit code. Raises SidecarError when it cannot start."""
     log.configure(config.log.level, config.log.format, on_drop=metrics.log_lines_dropped.inc)
     metrics.build_info.labels(__version__).set(1)
+    say_whether_enforcing(config)
     keep_freed_memory()  # before any worker is forked
     return uvloop.run(_serve(config)) if config.workers == 1 else run_pod(config)
 
@@ -60,6 +63,8 @@ async def _serve(config: Config) -> int:
             collectors=data.collectors,
         )
         background.run(stack, "settle", settle(state.feed.loaded))
+        if config.enforcement.mode == "observe":
+            background.run(stack, "report", report(partial(collected, metrics.registry, *data.collectors)))
         state.on_news = outbound.revoked or state.on_news
         state.start(data.gate.revoked, data.gate.key_changed)
         await start_provider_check(stack, background, config, state, providers)

@@ -231,10 +231,6 @@ class Bindings:
         self._check()
         await self._store.put_binding(credential, session, ttl)
 
-    async def delete_binding(self, credential: bytes) -> None:
-        self._check()
-        await self._store.delete_binding(credential)
-
     def _check(self) -> None:
         if not self.is_keyed:
             raise StoreError("store_unavailable", "the store has not been reached since the start")

@@ -14,10 +14,11 @@ import asyncio
 import enum
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Final, Literal, Protocol
 
 from sidecar import metrics
-from sidecar.core.identity import BoundSession
+from sidecar.core.identity import BINDERS, BINDERS_AT_MOST, BoundSession
 from sidecar.stores.interface import StoreError
 
 MISS_S = 1.0  # DESIGN section 5: never cache a miss for longer
@@ -44,9 +45,6 @@ class BindingStore(Protocol):
 
     async def put_binding(self, credential: bytes, session: BoundSession, ttl: int) -> None:
         """Bind for at least `ttl` seconds."""
-
-    async def delete_binding(self, credential: bytes) -> None:
-        """Forget a binding."""
 
 
 class _Known:
@@ -84,6 +82,7 @@ class Directory:
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
         self._misses: OrderedDict[bytes, float] = OrderedDict()
         self._by_session = _Groups()
+        self._by_binder = [0] * BINDERS_AT_MOST
         self._reads: dict[bytes, asyncio.Task[BoundSession | None]] = {}
         self._slots = asyncio.Semaphore(READS_AT_ONCE)
 
@@ -133,25 +132,31 @@ class Directory:
         return found if known is None else known.session
 
     async def bind(self, credential: bytes, session: BoundSession, *, binder: str) -> None:
-        """Bind a credential, in the store first: other replicas know it before the browser does."""
+        """Bind a credential, in the store first: other replicas know it before the browser does.
+
+        A binder that is none of `BINDERS` only hands a session on, which keeps the one that found it out.
+        """
+        if binder in BINDERS:
+            session = replace(session, binder=BINDERS.index(binder))
         await self._store.put_binding(credential, session, self._ttl_s)
         self._reads.pop(credential, None)  # a read that began before must not overwrite this
         self._remember(credential, session, self._clock())
         metrics.bindings.labels(binder).inc()
-
-    async def unbind(self, credential: bytes) -> None:
-        """Forget a credential: the app has deleted it."""
-        await self._store.delete_binding(credential)
-        self._reads.pop(credential, None)
-        self._forget(credential)
 
     def credentials_of(self, digest: bytes) -> Iterable[bytes]:
         """The credentials known here of a session (`own`) or of a subject (`sub`); a copy, safe to keep."""
         return self._by_session.members(digest)
 
     def bindings_of(self, digest: bytes) -> Iterable[tuple[bytes, BoundSession]]:
-        """The same with their sessions, however long ago the store was asked: a revocation must not miss idle ones."""
-        return tuple((credential, self._known[credential].session) for credential in self.credentials_of(digest))
+        """The same with their sessions, read one by one: use it up at once.
+
+        However long ago the store was asked: a revocation must not miss idle ones.
+        """
+        return ((credential, self._known[credential].session) for credential in self.credentials_of(digest))
+
+    def count_by_binder(self) -> Sequence[int]:
+        """How many credentials are known here, by the binder's place in `BINDERS`."""
+        return self._by_binder
 
     def sessions(self) -> Iterable[BoundSession]:
         """The sessions known here; one may come several times. A copy, safe to keep."""
@@ -213,6 +218,7 @@ class Directory:
         self._forget(credential)
         self._misses.pop(credential, None)
         self._known[credential] = _Known(session, asked, asked + self._ttl_s)
+        self._by_binder[session.binder] += 1
         for digest in _digests(session):
             self._by_session.add(digest, credential)
         if len(self._known) > self._capacity:
@@ -221,6 +227,7 @@ class Directory:
     def _forget(self, credential: bytes) -> None:
         known = self._known.pop(credential, None)
         if known is not None:
+            self._by_binder[known.session.binder] -= 1
             for digest in _digests(known.session):
                 self._by_session.discard(digest, credential)
 

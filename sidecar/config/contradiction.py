@@ -16,6 +16,7 @@ from sidecar.config.problem import Fault, Path
 from sidecar.config.provider_settings import ProviderSettings
 from sidecar.config.session_settings import BARE_PROFILES, Learned, Route
 from sidecar.config.store_settings import StoreSettings
+from sidecar.config.unbound_contradiction import unbound_contradictions, unbound_warnings
 
 _STORE_URL: Path = ("store", "url")
 _CONTROL_RESTART_S = 3.0
@@ -32,6 +33,7 @@ def contradictions(config: Config) -> Iterator[Fault]:
         yield from _provider(provider, ("providers", index))
     yield from _public_url(config)
     yield from _session(config)
+    yield from unbound_contradictions(config)
     yield from _enforcement(config)
     yield from _store(config)
     yield from outbound_contradictions(config)
@@ -49,6 +51,9 @@ def warnings(config: Config) -> Iterator[Fault]:
     if config.limits.connections_per_peer > config.limits.connections:
         yield Fault(("limits", "connections_per_peer"), "connections_per_peer is never reached: connections is smaller")
     yield from _coverage_warnings(config)
+    yield from unbound_warnings(config)
+    if config.enforcement.mode == "observe":
+        yield Fault(("enforcement", "mode"), "nothing is enforced: logouts are recorded, and no session is ended")
     yield from binder_warnings(config)
     if config.log.access_sample < 1 and not config.log.access:
         yield Fault(("log", "access_sample"), "access_sample is not used: log.access is off")
@@ -220,6 +225,10 @@ def _enforcement(config: Config) -> Iterator[Fault]:
             stale: Path = (*path, "on_stale")
             what = "allow forwards unjudged, however old the replica is"
             yield Fault(stale, what, "on_stale only beside another action", involves=(stale, (*path, "action")))
+        if route.action == "allow" and route.unbound is not None:
+            unbound: Path = (*path, "unbound")
+            what = "allow forwards unjudged, known or not"
+            yield Fault(unbound, what, "unbound only beside another action", involves=(unbound, (*path, "action")))
         if route.action != "redirect" and route.login_url is not None:
             yield Fault((*path, "login_url"), f"{route.action} never redirects", "login_url only beside redirect")
         yield from _outside_prefix(config, route.path, (*path, "path"))

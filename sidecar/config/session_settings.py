@@ -28,6 +28,7 @@ from sidecar.config.values import (
 
 Action = Literal["reject", "redirect", "strip"]
 OnStale = Literal["deny", "fail_open"]
+Unbound = Literal["allow", "deny"]
 
 
 ProfileName = Literal[
@@ -198,6 +199,18 @@ Learned = TokenEndpointBinder | FormPostBinder | KeycloakCodeBinder
 """Binders that learn a session when the app answers its login."""
 
 
+class VoucherSettings(Settings):
+    """A cookie of the sidecar, by which the cookies that the app sets before a login are known again.
+
+    It is set only where unbound is deny, and never reaches the app.
+    """
+
+    cookie: CookieName = "logout-sidecar-voucher"
+    """Its name. With https in public_url the prefix __Host- is put before it."""
+    max_age: Annotated[Duration, between("1m", "7d")] = HOUR
+    """How long a visitor may take from the app's first cookie to the login. Whoever takes longer begins anew."""
+
+
 class SessionSettings(Settings):
     """How the app's sessions are recognised, and tied to the provider's."""
 
@@ -208,8 +221,10 @@ class SessionSettings(Settings):
     """Where the app looks for its session beside what the profile says: cookies, URLs, forms, headers."""
     max_age: Annotated[Duration, between("1s", "366d")] = 12 * HOUR
     """No session of the app lives longer. Revocations and bindings are kept for this long."""
-    unbound: Literal["allow", "deny"] = "allow"
-    """What happens to a credential that no binder knows. See in the metrics that none is left before you deny."""
+    unbound: Unbound = "allow"
+    """What happens to a credential that no binder knows. deny refuses it, unless the app has just given it out."""
+    voucher: VoucherSettings = VoucherSettings()
+    """How, with deny, a login can begin at all."""
     bind: tuple[Binder, ...] = ()
     """How a credential is tied to a session of the provider; at least one, tried in this order."""
 
@@ -232,11 +247,15 @@ class Route(Settings):
     """Where redirect sends a navigation; default: enforcement.login_url."""
     on_stale: OnStale | None = None
     """What happens here when the store has been silent for too long; default: store.on_stale."""
+    unbound: Unbound | None = None
+    """What happens here to a credential that no binder knows; default: session.unbound."""
 
 
 class EnforcementSettings(Settings):
     """What happens to a request of a session that is over."""
 
+    mode: Literal["observe", "enforce"] = "enforce"
+    """observe: nothing is denied, cut or withheld; logouts are recorded, and what would happen is counted."""
     action: Action = "reject"
     """reject: 401. redirect: navigations to login_url, 401 for the rest. strip: forward without the credentials."""
     login_url: LoginUrl | None = None

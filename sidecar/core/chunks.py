@@ -33,10 +33,6 @@ class Chunks:
         """Whether it is worth to look for pieces in a plain Cookie line."""
         return self._sign in line.lower()
 
-    def is_piece(self, name: bytes) -> bool:
-        """Whether a lower-case cookie name is that of a piece."""
-        return self._piece.fullmatch(name) is not None
-
     def joined(self, cookies: Iterable[tuple[bytes, bytes]]) -> list[bytes] | None:
         """Every value that canonical cookies make together; None when there are too many ways.
 

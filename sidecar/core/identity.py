@@ -12,6 +12,10 @@ from dataclasses import dataclass, field
 
 DIGEST_BYTES = 16
 
+# Who has found out whose a credential is. The places in this row are stored: never move one.
+BINDERS = ("unknown", "token", "token_endpoint", "form_post", "keycloak_code", "header")
+BINDERS_AT_MOST = 16  # a stored binding has four bits for it, and the ones of a later release are counted too
+
 
 class Kind(enum.IntEnum):
     """What a revocation names. The numbers are stored: never re-use one."""
@@ -50,6 +54,7 @@ class BoundSession:
     # The same two digests under the other keys that are accepted. Not stored: only a session that has just been proven
     # can have met a revocation that was written before the key changed.
     others: tuple[tuple[bytes, bytes | None], ...] = field(default=(), repr=False, compare=False)
+    binder: int = field(default=0, repr=False, compare=False)  # the place in BINDERS; only for the numbers
 
     @property
     def all(self) -> "tuple[BoundSession, ...]":
@@ -94,11 +99,12 @@ def shared(new: BoundSession, olds: Iterable[BoundSession]) -> BoundSession:
     also = tuple(_plain(old) for old in first.values() if not _covers(new, old))
     if not also:
         return _plain(new)
-    return SharedSession(new.own, new.sub, new.login_time, new.sid_time, new.others, also)
+    return SharedSession(new.own, new.sub, new.login_time, new.sid_time, new.others, new.binder, also)
 
 
 def _plain(session: BoundSession) -> BoundSession:
-    return BoundSession(session.own, session.sub, session.login_time, session.sid_time, session.others)
+    own, sub, binder = session.own, session.sub, session.binder
+    return BoundSession(own, sub, session.login_time, session.sid_time, session.others, binder)
 
 
 def _covers(new: BoundSession, old: BoundSession) -> bool:
@@ -116,7 +122,7 @@ class Digester:
     bindings and revocations made with them count, and revocations are written with all of them (decision 015).
     """
 
-    __slots__ = ("_blank", "key_id", "others")
+    __slots__ = ("_blank", "_voucher_key", "key_id", "others")
 
     def __init__(self, secret: bytes, others: Sequence[bytes] = ()) -> None:
         self.use(secret)
@@ -133,6 +139,7 @@ class Digester:
             raise ValueError("the digest secret needs at least 16 bytes")
         key = hashlib.blake2b(secret, digest_size=32, person=b"lgsc-digest").digest()
         self._blank = hashlib.blake2b(key=key, digest_size=DIGEST_BYTES)
+        self._voucher_key = hashlib.blake2b(secret, digest_size=32, person=b"lgsc-voucher").digest()
         # Stored beside each revocation: a reader with another secret can say so instead of never matching.
         self.key_id = hashlib.blake2b(b"key-id", key=key, digest_size=1).digest()[0]
 
@@ -157,6 +164,11 @@ class Digester:
         state.update(b"\x03")
         state.update(value)
         return state.digest()
+
+    def voucher(self, credential: bytes, began: int) -> bytes:
+        """The tag in a voucher for a credential (its digest) of a visit that began then, in s (`core/voucher.py`)."""
+        visit = began.to_bytes(8) + credential  # fixed lengths: no two inputs run together
+        return hashlib.blake2b(visit, key=self._voucher_key, digest_size=DIGEST_BYTES).digest()
 
     def bound(self, session: Session) -> BoundSession:
         """The session as it may be stored."""

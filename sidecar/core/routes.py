@@ -5,11 +5,26 @@ default rule, so a route that relaxes enforcement cannot be reached by disguise.
 """
 
 import re
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sidecar.core.denial import Action
+from sidecar.core.identity import BINDERS_AT_MOST
 from sidecar.core.paths import matches
+
+DEFAULT_NAME = "default"
+
+
+class Traffic:
+    """What was judged under one rule. Plain integers beside the rule, so that a request pays for one addition."""
+
+    __slots__ = ("anonymous", "bound", "unbound", "would_deny")
+
+    def __init__(self) -> None:
+        self.bound = [0] * BINDERS_AT_MOST  # by the binder's place in `identity.BINDERS`
+        self.unbound = self.anonymous = 0
+        self.would_deny: Counter[str] = Counter()  # by reason; only while nothing is enforced
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +34,9 @@ class Rule:
     action: Action | None
     login_url: str | None = None
     fail_open: bool | None = None  # whether to serve on without hearing the store; None: as everywhere else
+    deny_unbound: bool | None = None  # whether an unknown credential is refused; None: as everywhere else
+    name: str = DEFAULT_NAME  # the pattern as the operator wrote it
+    traffic: Traffic = field(default_factory=Traffic, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +56,11 @@ class Routes:
     def __init__(self, routes: Sequence[Route], default: Rule) -> None:
         self._routes = tuple(routes)
         self.default = default
+
+    @property
+    def rules(self) -> "list[Rule]":
+        """Every rule, the default last."""
+        return [*(route.rule for route in self._routes), self.default]
 
     @property
     def is_empty(self) -> bool:

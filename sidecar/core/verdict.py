@@ -2,7 +2,8 @@
 
 `decide` looks at what the request presents, what is revoked, how fresh the replica is and what the operator chose. It
 returns `Allow`, which carries the only kind of object that opens the way to the app, or `Deny` with a reason. The rows
-are ordered: what is proven dead stays dead in an outage too (DESIGN promise 2), and doubt denies.
+are ordered: what is proven dead stays dead in an outage too (DESIGN promise 2), and doubt denies. Where the operator
+only observes, the table is the same, and each `Deny` of it becomes an `Allow` that names the reason.
 """
 
 import enum
@@ -45,6 +46,8 @@ class Identity(NamedTuple):
     has_bad_token: bool = False
     is_store_silent: bool = False  # a look-up was needed and failed
     are_keys_missing: bool = False  # a token could not be judged for want of the provider's keys
+    # s since the epoch: when the visit began for which all of `unbound` were given out (`core/voucher.py`).
+    visiting_since: int | None = None
     is_unvouched: bool = False  # a peer that is not trusted names a session in a header of trusted proxies
 
     def first_session(self) -> BoundSession | None:
@@ -93,6 +96,7 @@ class Allow:
 
     permit: Permit
     is_failing_open: bool = False  # it would have been denied for want of a fresh replica
+    would_deny: Reason | None = None  # why it would have been denied, where the operator only observes
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,7 @@ Verdict = Allow | Deny
 
 ALLOW: Final = Allow(_PERMIT)
 _FAILING_OPEN: Final = Allow(_PERMIT, is_failing_open=True)
+_OBSERVED: Final = {reason: Allow(_PERMIT, would_deny=reason) for reason in Reason}
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +125,20 @@ class Policy:
     deny_unbound: bool = False
     fail_open: bool = False
     max_age_ms: int = 12 * 3600 * 1000
+    observes: bool = False  # nothing is denied
 
 
 def decide(
     identity: Identity, cutoff: Callable[[bytes], int | None], freshness: State, policy: Policy, now_ms: float
 ) -> Verdict:
     """The verdict on one request. `cutoff` is the replica's look-up: digest to cut-off in ms, None when not revoked."""
+    verdict = _decide(identity, cutoff, freshness, policy, now_ms)
+    return _OBSERVED[verdict.reason] if policy.observes and isinstance(verdict, Deny) else verdict
+
+
+def _decide(
+    identity: Identity, cutoff: Callable[[bytes], int | None], freshness: State, policy: Policy, now_ms: float
+) -> Verdict:
     if identity is ANONYMOUS:
         return ALLOW
     if identity.is_ambiguous:
@@ -138,7 +151,8 @@ def decide(
         return Deny(Reason.REVOKED)
     if _is_too_old(identity, now_ms - policy.max_age_ms - CLOCK_SKEW_MS):
         return Deny(Reason.EXPIRED)
-    if identity.unbound and policy.deny_unbound and not identity.is_store_silent:
+    is_stranger = identity.unbound and identity.visiting_since is None
+    if is_stranger and policy.deny_unbound and not identity.is_store_silent:
         return Deny(Reason.UNBOUND)
     if freshness is State.BLIND or identity.is_store_silent or identity.are_keys_missing:
         return _judge_in_the_dark(identity, freshness, fail_open=policy.fail_open)

@@ -20,6 +20,7 @@ from sidecar.core.denial import Answer, is_navigation
 from sidecar.core.identity import BoundSession, Kind, Session
 from sidecar.core.paths import matches
 from sidecar.core.revocation import Revocation, expiry
+from sidecar.core.verdict import Deny, Reason
 from sidecar.gate.enforcement import Enforcement
 from sidecar.gate.identify import Identifier
 from sidecar.gate.judgement import Judgement, Review
@@ -60,7 +61,10 @@ class AppLogouts:
         publish: Publish,
         max_age_s: float,
         after: After = nothing,
+        observes: bool = False,
     ) -> None:
+        """`observes`: nothing is denied yet, and no answer of the app is touched."""
+        self._observes = observes
         self._paths = tuple(paths)
         self._identifier = identifier
         self._enforcement = enforcement
@@ -88,7 +92,7 @@ class AppLogouts:
             review = look.review(request, judgement, response)
         is_logout = judgement.login is None and self._has_ended(request, response)
         judgement.is_spared = is_logout and review.answer is None
-        if not judgement.is_spared or not was_alive:
+        if not judgement.is_spared or not was_alive or self._observes:
             return review
         if not judgement.identity.all_sessions():  # nobody that we know was logged in
             return review
@@ -177,7 +181,7 @@ class AppLogouts:
         provider tells us of its end.
         """
         kept = [line for line in response.lines if parse_line(line)[0] in _KEPT and not self._is_new_session(line)]
-        lines = self._teacher.with_expired(kept, self._enforcement.expired_cookies(request))
+        lines = self._teacher.with_expired(kept, self._enforcement.expired_cookies(request, Deny(Reason.REVOKED)))
         headers = (
             (b"Location", place.encode()),
             (b"Cache-Control", b"no-store"),

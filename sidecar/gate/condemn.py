@@ -29,7 +29,11 @@ Publish = Callable[[Collection[Revocation]], Awaitable[None]]
 class Condemner:
     """Publishes revocations of kind `credential`, a bounded number at once."""
 
-    def __init__(self, *, replica: Replica, directory: Directory, publish: Publish, max_age_s: float) -> None:
+    def __init__(
+        self, *, replica: Replica, directory: Directory, publish: Publish, max_age_s: float, observes: bool = False
+    ) -> None:
+        """`observes`: nothing is denied yet, so nothing but a logout may leave its mark on a credential."""
+        self._observes = observes
         self._replica = replica
         self._directory = directory
         self._publish = publish
@@ -39,12 +43,14 @@ class Condemner:
     def revoked(self, revocation: Revocation) -> None:
         """A revocation changed the replica: it is meant for every credential of its sessions that is known here."""
         for credential, session in self._directory.bindings_of(revocation.digest):
+            if len(self._tasks) >= _AT_ONCE:
+                break  # a cookie that changes with every answer has left thousands of values
             if covers(revocation, session):
                 self._condemn(credential, revocation.cutoff)
 
     def denied(self, identity: Identity, denial: Deny) -> None:
-        """A request of a dead session was denied."""
-        if denial.reason not in (Reason.REVOKED, Reason.EXPIRED):
+        """A request of a dead session was denied, or would have been."""
+        if denial.reason is not Reason.REVOKED and (denial.reason is not Reason.EXPIRED or self._observes):
             return
         for credential, session in identity.bound:
             if denial.reason is Reason.EXPIRED or rules.is_session_revoked(session, self._replica.cutoff):
@@ -52,7 +58,7 @@ class Condemner:
 
     def login_lost(self, credentials: Iterable[bytes]) -> None:
         """A login that could not be learned may have gone into the cookie that the browser keeps: end that as well."""
-        for credential in credentials:
+        for credential in () if self._observes else credentials:
             self._condemn(credential, int(clock.late() * 1000))
 
     def _condemn(self, credential: bytes, cutoff: int) -> None:

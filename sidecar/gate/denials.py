@@ -1,5 +1,7 @@
 """What follows from a denial, early or late: it is counted, the credentials are condemned, an answer is made."""
 
+from typing import Final
+
 from sidecar.core.routes import Rule
 from sidecar.core.verdict import Deny, Identity
 from sidecar.gate.condemn import Condemner
@@ -9,21 +11,36 @@ from sidecar.gate.judgement import Judgement, Review
 from sidecar.gate.refusal import refusal
 from sidecar.http1.request import RequestHead
 
+_ALLOWED: Final = Judgement.decision
+
 
 class Denials:
     """Makes the judgement of a request that is denied, and the review of a response that is withheld."""
 
-    def __init__(self, *, enforcement: Enforcement, condemner: Condemner, counts: Counts) -> None:
+    def __init__(
+        self, *, enforcement: Enforcement, condemner: Condemner, counts: Counts, observes: bool = False
+    ) -> None:
+        """`observes`: nothing is denied, only counted."""
         self._enforcement = enforcement
         self._condemner = condemner
         self._counts = counts
+        self.observes: Final = observes
+
+    def passes(self, judgement: Judgement, denial: Deny, *, is_late: bool = False) -> bool:
+        """Whether this denial is only observed: then it is counted, once for a request, and nothing else follows."""
+        if self.observes and judgement.decision == _ALLOWED:
+            reason = f"late_{denial.reason}" if is_late else denial.reason
+            self._counts.observed(reason, judgement.rule)
+            judgement.decision = f"would_deny_{reason}"
+            self._condemner.denied(judgement.identity, denial)
+        return self.observes
 
     def denied(self, request: RequestHead, identity: Identity, denial: Deny, rule: Rule) -> Judgement:
         """An answer; or none, and the request is stripped of its credentials and may go on if the gate permits it."""
-        self._counts.denied(identity, denial.reason)
+        self._counts.denied(identity, denial.reason, rule)
         self._condemner.denied(identity, denial)
         if self._enforcement.strips(denial, rule, request):
-            expired = self._enforcement.expired_cookies(request)
+            expired = self._enforcement.expired_cookies(request, denial)
             if self._enforcement.strip(request):
                 judgement = Judgement(None, rule)
                 judgement.expired_cookies, judgement.decision = expired, denial.reason

@@ -16,8 +16,9 @@ from sidecar.core.form import Body
 from sidecar.core.paths import path_of
 from sidecar.core.routes import Rule
 from sidecar.core.stripping import strip_fields, strip_target
-from sidecar.core.verdict import Deny
+from sidecar.core.verdict import Deny, Reason
 from sidecar.gate.identify import Identifier
+from sidecar.gate.vouchers import Vouchers
 from sidecar.http1.request import RequestHead
 
 _SCOPES_A_NAME = 8
@@ -33,7 +34,15 @@ _PLAIN_SEGMENT = re.compile(rb"[A-Za-z0-9._~-]+")
 class Enforcement:
     """Turns denials into answers or stripped requests."""
 
-    def __init__(self, *, carriers: Carriers, identifier: Identifier, token_cookies: Sequence[bytes]) -> None:
+    def __init__(
+        self,
+        *,
+        carriers: Carriers,
+        identifier: Identifier,
+        token_cookies: Sequence[bytes],
+        vouchers: Vouchers | None = None,
+    ) -> None:
+        self._vouchers = vouchers
         self._carriers = carriers
         self._identifier = identifier
         self._names = tuple(dict.fromkeys((*carriers.cookies, *token_cookies)))
@@ -51,11 +60,14 @@ class Enforcement:
         if len(scopes) > _SCOPES_A_NAME:
             del scopes[next(iter(scopes))]
 
-    def expired_cookies(self, request: RequestHead) -> tuple[bytes, ...]:
+    def expired_cookies(self, request: RequestHead, denial: Deny) -> tuple[bytes, ...]:
         """Set-Cookie values that take the declared cookies out of this browser, all chunks and scopes."""
         names = dict.fromkeys((*self._sent(request), *self._names))  # there may be no room for all
-        lines = (expire(name, scope) for name in names for scope in self._scopes_of(name, request))
-        return tuple(dict.fromkeys(lines))[:_EXPIRED_AT_ONCE]
+        # An unknown cookie may be from anywhere, a neighbour's host included: what was seen of the app's is no guide.
+        is_strange = denial.reason is Reason.UNBOUND
+        lines = (expire(name, scope) for name in names for scope in self._scopes_of(name, request, is_strange))
+        own = [self._vouchers.expired] if self._vouchers is not None and request.aside else []
+        return tuple(dict.fromkeys((*own, *lines)))[:_EXPIRED_AT_ONCE]
 
     def answer(self, denial: Deny, rule: Rule, request: RequestHead) -> Answer:
         """The answer to a denied request."""
@@ -64,7 +76,7 @@ class Enforcement:
             action=rule.action or Action.REJECT,
             login_url=rule.login_url,
             navigation=is_navigation(request.method, request.fields) and not request.upgrade,
-            expired_cookies=() if denial.is_temporary else self.expired_cookies(request),
+            expired_cookies=() if denial.is_temporary else self.expired_cookies(request, denial),
         )
 
     def strips(self, denial: Deny, rule: Rule, request: RequestHead) -> bool:
@@ -101,9 +113,12 @@ class Enforcement:
         sent = itertools.islice(dict.fromkeys(name for name in names if _NAME.fullmatch(name)), MAX_PAIRS)
         return itertools.islice((name for name in sent if self.is_declared(name)), _NAMES_A_REQUEST)
 
-    def _scopes_of(self, name: bytes, request: RequestHead) -> Iterable[Scope]:
-        """The scopes that were seen; where none was, or without a Path, those that are possible."""
-        for scope in self._scopes.get(name.lower()) or _possible_scopes(request.host):
+    def _scopes_of(self, name: bytes, request: RequestHead, is_strange: bool) -> Iterable[Scope]:  # noqa: FBT001 - private
+        """The scopes that were seen; where none was, for a strange one, or without a Path, those that are possible."""
+        scopes = list(self._scopes.get(name.lower(), ()))
+        if is_strange or not scopes:
+            scopes += _possible_scopes(request.host)
+        for scope in scopes:
             paths = (scope.path,) if scope.path else _folders(path_of(request.target))
             yield from (replace(scope, path=path) for path in paths)
 

@@ -70,6 +70,7 @@ class Gate:
         self._control_prefix = control_prefix
         self._is_well = verdicts.is_well  # one look-up less for every request
         self._ordinary: set[bytes] = set()  # paths to which nothing but the default rule applies
+        counts.watch(routes.rules)
         self._epoch = 0  # how often something has changed that an earlier verdict did not know
         self.is_blind = False  # as of the last tick
 
@@ -97,7 +98,7 @@ class Gate:
             return judged
         known = self._identifier.only_session(request, now)
         if known is not None and self._is_well(known[0], known[1], now):
-            self._counts.allowed_bound += 1
+            rule.traffic.bound[known[1].binder] += 1
             judgement = Judgement(_PERMIT, rule)
             judgement.epoch, judgement.session, judgement.known = self._epoch, known[1], known
             if is_logout:
@@ -106,7 +107,7 @@ class Gate:
         identity = self._identifier.now(request, now)
         if identity is None:
             return self._judge_slowly(request, rule)
-        return self._conclude(request, identity, rule, now)
+        return self._conclude(request, identity, rule, now, is_recalled=True)
 
     def _control(self, where: Place, rule: Rule) -> Judgement:
         if where is Place.LOOK_ALIKE:
@@ -127,7 +128,7 @@ class Gate:
         try:
             self._callbacks.check_head(request)
         except CallbackRefused as refused:
-            return self._denials.refused(refused.status, refused.reason, rule)
+            return self._refused_callback(request, rule, refused.status, refused.reason)
         return _awaited(rule)
 
     def judge_with_body(
@@ -150,18 +151,19 @@ class Gate:
     async def _judge_unread(self, request: RequestHead, rule: Rule) -> Judgement:
         """A form that cannot be read passes beside a session that is known: apps look into the body last."""
         judgement = await self._judge_slowly(request, rule)
-        if judgement.permit is None or judgement.identity.all_sessions():
+        denial = Deny(Reason.AMBIGUOUS)
+        if judgement.permit is None or judgement.identity.all_sessions() or self._denials.passes(judgement, denial):
             return judgement
-        return self._denied(request, judgement.identity, Deny(Reason.AMBIGUOUS), rule)
+        return self._denied(request, judgement.identity, denial, rule)
 
     async def _judge_callback(self, request: RequestHead, rule: Rule, body: bytes = b"") -> Judgement:
         """A callback waits for its turn when another with the same code is in flight (`bindings/logins.py`)."""
         try:
             login = await self._callbacks.begin(request, body)
         except CallbackRefused as refused:
-            return self._denials.refused(refused.status, refused.reason, rule)
+            return await self._refused_callback(request, rule, refused.status, refused.reason)
         except LoginRefused as refused:
-            return self._denials.refused(503, refused.reason, rule)
+            return await self._refused_callback(request, rule, 503, refused.reason)
         try:
             if rule.action is None and login.claim is None:
                 judgement = Judgement(_PERMIT, rule)
@@ -179,18 +181,37 @@ class Gate:
             login.end()
         return judgement
 
+    async def _refused_callback(self, request: RequestHead, rule: Rule, status: int, reason: str) -> Judgement:
+        """A login that cannot be learned; where the operator only observes, it goes on unlearned."""
+        if not self._denials.observes:
+            return self._denials.refused(status, reason, rule)
+        self._counts.observed(reason, rule)
+        return Judgement(_PERMIT, rule) if rule.action is None else await self._judge_slowly(request, rule)
+
     def _conclude(
-        self, request: RequestHead, identity: Identity, rule: Rule, now: float, *, is_second_look: bool = False
+        self,
+        request: RequestHead,
+        identity: Identity,
+        rule: Rule,
+        now: float,
+        *,
+        is_recalled: bool = False,
+        is_second_look: bool = False,
     ) -> Judgement | Coroutine[Any, Any, Judgement]:
+        """`is_recalled`: the identity comes from memory. `is_second_look`: all of it has just been asked for."""
         verdict = rules.ALLOW if identity is ANONYMOUS else self._verdicts.decide(identity, rule, now)
+        denial = verdict if isinstance(verdict, Deny) else Deny(verdict.would_deny) if verdict.would_deny else None
+        # What is in memory may be older than a login elsewhere: never deny on it without asking again.
+        is_memory = identity.bound or (is_recalled and identity.unbound)
+        if denial is not None and is_memory and not denial.is_temporary and not is_second_look:
+            return self._look_again(request, rule)
         if isinstance(verdict, Deny):
-            # A binding in memory may be older than a later login elsewhere: never deny on it without asking again.
-            if identity.bound and not verdict.is_temporary and not is_second_look:
-                return self._look_again(request, rule)
             return self._denied(request, identity, verdict, rule)
-        self._counts.allowed(identity, verdict)
+        self._counts.allowed(identity, verdict, rule)
         judgement = self._judgement(path_of(request.target), rule, identity.first_session())
         judgement.identity = identity
+        if denial is not None:
+            self._denials.passes(judgement, denial)
         return judgement
 
     def _denied(self, request: RequestHead, identity: Identity, denial: Deny, rule: Rule) -> Judgement:
@@ -273,9 +294,12 @@ class Gate:
         """Why a stream must flow no further: its session is over, or nobody can know any more whether it is."""
         identity, session = judgement.identity, judgement.session
         if not judgement.is_spared and (self._verdicts.is_dead(identity) or self._verdicts.is_over(session)):
-            return Reason.REVOKED
-        is_in_doubt = self._verdicts.is_in_doubt(identity, session, judgement.rule, clock.boot())
-        return Reason.STALE if is_in_doubt else None
+            reason = Reason.REVOKED
+        elif self._verdicts.is_in_doubt(identity, session, judgement.rule, clock.boot()):
+            reason = Reason.STALE
+        else:
+            return None
+        return None if self._denials.passes(judgement, Deny(reason), is_late=True) else reason
 
     def digests_of(self, judgement: Judgement) -> tuple[bytes, ...]:
         """What a revocation may name to mean this request."""

@@ -7,19 +7,22 @@ what travels with a verified token for the first time, because dropping the toke
 
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from sidecar.bindings.directory import UNKNOWN, Directory
 from sidecar.bindings.token import NEEDS_KEYS, UNDECIDED, BadToken
 from sidecar.core.cookies import SetCookie
 from sidecar.core.credentials import Carriers
 from sidecar.core.form import Body
-from sidecar.core.identity import BoundSession, Digester, Session
+from sidecar.core.identity import BINDERS, BoundSession, Digester, Session
 from sidecar.core.verdict import ANONYMOUS, Identity
 from sidecar.gate.presented import NOTHING_PRESENTED, Presented, Reader, TokenCarrier
 from sidecar.gate.vouched import Known, Vouched
+from sidecar.gate.vouchers import Vouchers
 from sidecar.http1.request import RequestHead
 from sidecar.stores.interface import StoreError
 
+_BY_TOKEN = BINDERS.index("token")
 _FRESH_ENOUGH_S = 1.0  # how old a binding may be that a denial rests on
 
 
@@ -35,14 +38,16 @@ class Identifier:
         digester: Digester,
         cutoff: Callable[[bytes], int | None],
         vouched: Vouched | None = None,
+        vouchers: Vouchers | None = None,
     ) -> None:
         """`cutoff` is the replica's look-up of a digest: when it was revoked. `vouched`: of the `header` binders."""
         self._reader = Reader(carriers=carriers, tokens=tokens, digester=digester, vouched=vouched)
         self._vouched = vouched
         self._cutoff = cutoff
+        self._vouchers = vouchers
         self._directory = directory
         self._digester = digester
-        self._bound = functools.lru_cache(16_384)(digester.bound)
+        self._bound = functools.lru_cache(16_384)(lambda session: replace(digester.bound(session), binder=_BY_TOKEN))
         self._mark = object()  # of what was made with the present key; heads are remembered longer than that
         self._reads_target = self._reader.reads_target
         self._reads_headers = self._reader.reads_headers
@@ -72,10 +77,11 @@ class Identifier:
                 if known is None:
                     return None
                 _add(known, sessions, bound)
-        return self._bound_now(sessions, bound, presented, now)
+        return self._bound_now(request, sessions, bound, presented, now)
 
     def _bound_now(
         self,
+        request: RequestHead,
         sessions: list[BoundSession],
         bound: list[tuple[bytes, BoundSession]],
         presented: Presented,
@@ -93,7 +99,7 @@ class Identifier:
                 bound.append((named, known))
         if sessions and (unbound or _outdated(sessions, bound)):
             return None  # something to write down
-        return _identity(sessions, bound, unbound)
+        return _identity(sessions, bound, unbound, self._visiting_since(request, unbound, presented))
 
     def only_session(self, request: RequestHead, now: float) -> tuple[bytes, BoundSession] | None:
         """The one credential of a request and its session, where memory knows both and there is nothing else."""
@@ -140,7 +146,7 @@ class Identifier:
             bound, unbound = await self._bind_companions(sessions, bound, unbound, presented)
         except StoreError:
             return Identity(tuple(sessions), unbound=presented.credentials, is_store_silent=True)
-        return _identity(sessions, [*by_header, *bound], unbound)
+        return _identity(sessions, [*by_header, *bound], unbound, self._visiting_since(request, unbound, presented))
 
     def presented(self, request: RequestHead) -> Presented:
         """The candidates of a request, as digests, and its tokens."""
@@ -189,6 +195,12 @@ class Identifier:
         """The digest of a credential that was revoked last: under another key perhaps, before the key changed."""
         others = presented.others.get(credential)
         return max((credential, *others), key=lambda digest: self._cutoff(digest) or 0) if others else credential
+
+    def _visiting_since(self, request: RequestHead, unbound: Sequence[bytes], presented: Presented) -> int | None:
+        if self._vouchers is None or not unbound:
+            return None
+        own = (_own_digest(named, presented) for named in unbound)
+        return self._vouchers.since(request, ((digest, *presented.others.get(digest, ())) for digest in own))
 
     # -- asking --------------------------------------------------------------------------------------------------
 
@@ -252,10 +264,15 @@ def _add(known: Known, sessions: list[BoundSession], bound: list[tuple[bytes, Bo
         bound.append((known.credential, known.session))
 
 
-def _identity(sessions: list[BoundSession], bound: list[tuple[bytes, BoundSession]], unbound: list[bytes]) -> Identity:
+def _identity(
+    sessions: list[BoundSession],
+    bound: list[tuple[bytes, BoundSession]],
+    unbound: list[bytes],
+    visiting_since: int | None,
+) -> Identity:
     if not sessions and not bound and not unbound:
         return ANONYMOUS
-    return Identity(tuple(sessions), tuple(bound), tuple(unbound))
+    return Identity(tuple(sessions), tuple(bound), tuple(unbound), visiting_since=visiting_since)
 
 
 def _outdated(sessions: list[BoundSession], bound: list[tuple[bytes, BoundSession]]) -> bool:

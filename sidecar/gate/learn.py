@@ -199,8 +199,11 @@ class Teacher:
         return session
 
     def without_cookies(self, lines: Iterable[bytes]) -> list[bytes]:
-        """The response's lines without session cookies: a dead session gets no new one (reference case 154)."""
-        return [line for line in lines if not self._is_declared(line)]
+        """The response's lines without session cookies: a dead session gets no new one (reference case 154).
+
+        A deletion stays: the browser may as well let go of what is dead.
+        """
+        return [line for line in lines if not self._sets_declared(line)]
 
     def with_expired(self, lines: Sequence[bytes], expired: Iterable[bytes]) -> list[bytes]:
         """The response's lines and our expiries, but for names that the app sets itself: its word wins."""
@@ -211,20 +214,29 @@ class Teacher:
         """Whether a cookie of this name carries a session."""
         return self._enforcement.is_declared(name)
 
+    def gives_out(self, lines: Iterable[bytes]) -> list[SetCookie]:
+        """The session cookies that the response sets, without tokens: those speak for themselves."""
+        return [cookie for cookie in self._declared(lines) if not self._identifier.is_token_cookie(cookie.name)]
+
     def sets_session(self, lines: Iterable[bytes]) -> bool:
         """Whether the response sets a session cookie."""
         return bool(self._declared(lines))
 
     def _declared(self, lines: Iterable[bytes]) -> list[SetCookie]:
-        """The session cookies that the response sets; deletions are left out (the old value stays bound)."""
+        """The session cookies that the response sets.
+
+        Deletions are left out. The old value stays bound: an app that keeps no list of its sessions still accepts a
+        copy of it (decision 022).
+        """
         cookies = _cookies_set(lines)
         declared = [cookie for cookie in cookies if self._enforcement.is_declared(cookie.name)]
         for cookie in declared:
             self._enforcement.saw(cookie)
         return [cookie for cookie in declared if not cookie.is_deletion]
 
-    def _is_declared(self, line: bytes) -> bool:
-        return any(self._enforcement.is_declared(cookie.name) for cookie in _cookies_set([line]))
+    def _sets_declared(self, line: bytes) -> bool:
+        cookies = _cookies_set([line])
+        return any(self._enforcement.is_declared(cookie.name) and not cookie.is_deletion for cookie in cookies)
 
     def _is_news(self, credential: bytes, session: BoundSession) -> bool:
         known = self._directory.cached(credential)

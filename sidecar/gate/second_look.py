@@ -17,6 +17,7 @@ from sidecar.gate.judgement import Judgement, Review
 from sidecar.gate.learn import Lesson, Teacher
 from sidecar.gate.remember import Remember, cookies_of
 from sidecar.gate.verdicts import Verdicts
+from sidecar.gate.vouchers import Vouchers
 from sidecar.http1.request import RequestHead
 from sidecar.http1.response import ResponseHead
 from sidecar.stores.interface import StoreError
@@ -35,10 +36,12 @@ class SecondLook:
         teacher: Teacher,
         denials: Denials,
         condemner: Condemner,
+        vouchers: Vouchers | None = None,
         remember: Remember | None = None,
     ) -> None:
         """`remember` is handed the cookies of each browser that has a session; None: nobody wants them."""
         self._remember = remember
+        self._vouchers = vouchers
         self._identifier = identifier
         self._verdicts = verdicts
         self._teacher = teacher
@@ -68,7 +71,9 @@ class SecondLook:
         verdict = self._verdicts.decide(judgement.identity, judgement.rule, clock.boot())
         if not isinstance(verdict, Deny) or verdict.reason is Reason.UNBOUND:
             lesson = self._teacher.read(request, judgement, response)
-            review = await self.learn(request, judgement, response, lesson) if lesson is not None else Review()
+            if lesson is None:
+                return self.review(request, judgement, response)
+            review = await self.learn(request, judgement, response, lesson)
             if review.answer is None:
                 return review
         return Review(lines=self._teacher.without_cookies(response.lines))
@@ -76,24 +81,27 @@ class SecondLook:
     async def learn(self, request: RequestHead, judgement: Judgement, response: ResponseHead, lesson: Lesson) -> Review:
         """Write the lesson down, then look."""
         if lesson.refusal is not None:
-            return self._login_lost(request, judgement, lesson.refusal)
+            return self._login_lost(request, judgement, response, lesson.refusal)
         try:
             session = await self._teacher.learn(lesson)
         except StoreError as error:
             # The cookie must not get out before its binding is stored (DESIGN section 5).
             log.event(_logger, logging.WARNING, "binding_not_stored", reason=error.reason)
-            return self._login_lost(request, judgement, Reason.LOGIN)
+            return self._login_lost(request, judgement, response, Reason.LOGIN)
         if session is not None:
             judgement.session = session
             if self._remember is not None:
                 await self._remember(session, *cookies_of(request, response, self._teacher.is_declared))
         review = self.review(request, judgement, response, session)
-        if lesson.withholds and review.answer is None:
+        is_withheld = lesson.withholds and review.answer is None
+        if is_withheld and not self._denials.passes(judgement, Deny(Reason.LOGIN), is_late=True):
             lines = response.lines if review.lines is None else review.lines
             return Review(lines=self._teacher.without_cookies(lines))
         return review
 
-    def _login_lost(self, request: RequestHead, judgement: Judgement, reason: Reason) -> Review:
+    def _login_lost(self, request: RequestHead, judgement: Judgement, response: ResponseHead, reason: Reason) -> Review:
+        if self._denials.passes(judgement, Deny(reason), is_late=True):
+            return self.review(request, judgement, response)
         if judgement.login is not None:
             self._condemner.login_lost(self._identifier.presented(request).credentials)
         return self._denials.late(request, judgement, Deny(reason))
@@ -103,13 +111,16 @@ class SecondLook:
     ) -> Review:
         """What of the response goes out. `learned`: the session of the cookies that were bound just now."""
         reason = self._why_not(judgement, learned)
-        if reason is not None:
+        if reason is not None and not self._denials.passes(judgement, Deny(reason), is_late=True):
             if judgement.is_logout_path:
                 return Review(lines=self._teacher.without_cookies(response.lines))
             return self._denials.late(request, judgement, Deny(reason))
+        lines = response.lines
+        if self._vouchers is not None:
+            lines = self._with_voucher(self._vouchers, request, judgement, lines)
         if judgement.expired_cookies:
-            return Review(lines=self._teacher.with_expired(response.lines, judgement.expired_cookies))
-        return Review()
+            lines = self._teacher.with_expired(lines, judgement.expired_cookies)
+        return Review(lines=lines)
 
     def _why_not(self, judgement: Judgement, learned: BoundSession | None) -> Reason | None:
         verdicts, identity, session = self._verdicts, judgement.identity, judgement.session
@@ -117,3 +128,16 @@ class SecondLook:
         if is_dead or verdicts.is_over(session):
             return Reason.REVOKED
         return Reason.STALE if verdicts.is_in_doubt(identity, session, judgement.rule, clock.boot()) else None
+
+    def _with_voucher(
+        self, vouchers: Vouchers, request: RequestHead, judgement: Judgement, lines: list[bytes]
+    ) -> list[bytes]:
+        """Who is logged in has no use for a voucher; who has got a credential before a login gets one."""
+        if judgement.session is not None:
+            own = vouchers.expired if request.aside else None
+        else:
+            cookies = self._teacher.gives_out(lines)
+            given = self._identifier.credentials_set(cookies)
+            is_partitioned = any(cookie.scope.partitioned for cookie in cookies)
+            own = vouchers.grant(judgement.identity, given, is_partitioned=is_partitioned)
+        return lines if own is None else [*lines, b"Set-Cookie: " + own]

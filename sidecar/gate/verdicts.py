@@ -1,5 +1,6 @@
 """The verdict as of now: the rules of `core/verdict`, fed with the replica, its age and the clock."""
 
+import itertools
 from dataclasses import replace
 
 from sidecar import clock
@@ -18,18 +19,21 @@ class Verdicts:
         self._replica = replica
         self._freshness = freshness
         self._policy = policy
-        self._fail_open, self._fail_closed = (replace(policy, fail_open=choice) for choice in (True, False))
+        # What a rule says differently, by what it can say.
+        self._policies = {
+            (fail_open, deny_unbound): replace(
+                policy,
+                fail_open=policy.fail_open if fail_open is None else fail_open,
+                deny_unbound=policy.deny_unbound if deny_unbound is None else deny_unbound,
+            )
+            for fail_open, deny_unbound in itertools.product((None, True, False), repeat=2)
+        }
         self.tick()
 
     def decide(self, identity: Identity, rule: Rule, now: float) -> Allow | Deny:
         """The whole table. `now` is boot time."""
-        policy = self._policy_of(rule)
+        policy = self._policies[rule.fail_open, rule.deny_unbound]
         return rules.decide(identity, self._replica.cutoff, self._freshness.state(now), policy, clock.early() * 1000)
-
-    def _policy_of(self, rule: Rule) -> Policy:
-        if rule.fail_open is None:
-            return self._policy
-        return self._fail_open if rule.fail_open else self._fail_closed
 
     def is_blind(self, now: float) -> bool:
         """Whether a logout may exist that we never heard of."""
@@ -38,7 +42,7 @@ class Verdicts:
     def is_in_doubt(self, identity: Identity, session: BoundSession | None, rule: Rule, now: float) -> bool:
         """Whether that may concern what was allowed before, and nobody chose to go on regardless."""
         is_somebodys = session is not None or identity.is_somebodys
-        return is_somebodys and self.is_blind(now) and not self._policy_of(rule).fail_open
+        return is_somebodys and self.is_blind(now) and not self._policies[rule.fail_open, None].fail_open
 
     def is_well(self, credential: bytes, session: BoundSession, now: float) -> bool:
         """The row of the verdict that nearly every request is: one bound session, untouched, young, replica fresh.

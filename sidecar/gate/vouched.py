@@ -11,12 +11,13 @@ from typing import Final, NamedTuple
 from sidecar import clock
 from sidecar.bindings.directory import Directory
 from sidecar.bindings.trusted_header import BadHeader, HeaderBinder, Named
-from sidecar.core.identity import BoundSession, Digester
+from sidecar.core.identity import BINDERS, BoundSession, Digester, Session
 from sidecar.field_names import fold
 from sidecar.http1.fields import parse_line
 from sidecar.http1.request import RequestHead
 from sidecar.stores.interface import StoreError
 
+_BINDER: Final = BINDERS.index("header")
 _EARLIER_S: Final = 60.0  # how far the provider's clock may be behind ours: a logout soon after must reach the session
 
 
@@ -77,7 +78,7 @@ class Vouched:
     def now(self, named: Named, now: float) -> Known | None:
         """The session, as far as memory can tell. `now` is boot time."""
         if named.is_timed:
-            return Known(self._digester.bound(named.session), None)
+            return Known(self._bound(named.session), None)
         credential = self._digester.credential(named.digest_name)
         session = self._directory.cached(credential, now)
         return Known(session, credential) if isinstance(session, BoundSession) else None
@@ -85,21 +86,24 @@ class Vouched:
     async def later(self, named: Named) -> Known:
         """The session; at first sight it is written down. Raises StoreError."""
         if named.is_timed:
-            return Known(self._digester.bound(named.session), None)
+            return Known(self._bound(named.session), None)
         credential, *others = (digester.credential(named.digest_name) for digester in self._digester.all)
         session = await self._directory.find(credential, others=others)
         if session is None:
             session = await self._first_seen(named, credential, others)
         return Known(session, credential)
 
+    def _bound(self, session: Session) -> BoundSession:
+        return replace(self._digester.bound(session), binder=_BINDER)
+
     async def _first_seen(self, named: Named, credential: bytes, others: Sequence[bytes]) -> BoundSession:
         if not self._is_fresh():
             raise StoreError("store_unavailable", "a session cannot be met for the first time now")
-        unseen = self._digester.bound(named.session)
+        unseen = self._bound(named.session)
         names = (credential, *others, *(name for pair in ((unseen.own, unseen.sub), *unseen.others) for name in pair))
         if any(name is not None and self._cutoff(name) is not None for name in names):
             return unseen  # of the year 1970: whatever ended it came later
         since = int((clock.early() - _EARLIER_S) * 1000)
-        session = self._digester.bound(replace(named.session, login_time=since))
+        session = self._bound(replace(named.session, login_time=since))
         await self._directory.bind(credential, session, binder="header")
         return session

@@ -91,6 +91,7 @@ class RequestHead:
     block: Block | None = None  # what is remembered of the header block; `lines` are its lines, as long as it is set
     own: tuple[bytes, ...] = ()  # the lines in the gaps of the block
     added = b""  # a complete line that the proxy adds
+    aside: tuple[bytes, ...] = ()  # cookie values that are the sidecar's own: taken out of `lines` and `cookies`
     form: bytes | None = None  # the body, where it is a form and had to be read (`gate/gate.py`)
     _fields: dict[bytes, bytes] | None = None
 

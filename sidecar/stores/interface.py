@@ -125,9 +125,6 @@ class Store(Protocol):
     async def put_binding(self, credential: bytes, session: BoundSession, ttl: int) -> None:
         """Bind, replacing what was there; kept for at least `ttl` seconds. Returns when it can be read elsewhere."""
 
-    async def delete_binding(self, credential: bytes) -> None:
-        """Forget a binding; nothing happens when there is none."""
-
     async def put_sealed(self, name: bytes, value: bytes, ttl: int) -> None:
         """Keep an encrypted value under a digest, replacing what was there; for at least `ttl` seconds."""
 

@@ -21,7 +21,8 @@ logger = logging.getLogger(__name__)
 _REVOCATION = struct.Struct(">BBB16sQI")
 _BINDING = struct.Struct(">BB16s16sqq")
 _VERSION = 1
-_HAS_SUB = 1
+_HAS_SUB = 1  # of the flags; the upper half of them is the binder, which the first releases wrote as zero
+_BINDER_SHIFT = 4
 _NO_SUB = bytes(16)
 _EXPIRES_MAX = 0xFFFF_FFFF  # the year 2106
 
@@ -60,11 +61,13 @@ def unpack_binding(value: bytes) -> BoundSession:
         raise _unreadable() from None
     if not also:
         return session
-    return SharedSession(session.own, session.sub, session.login_time, session.sid_time, also=tuple(also))
+    return SharedSession(
+        session.own, session.sub, session.login_time, session.sid_time, binder=session.binder, also=tuple(also)
+    )
 
 
 def _pack_session(session: BoundSession) -> bytes:
-    flags = 0 if session.sub is None else _HAS_SUB
+    flags = session.binder << _BINDER_SHIFT | (0 if session.sub is None else _HAS_SUB)
     return _BINDING.pack(_VERSION, flags, session.own, session.sub or _NO_SUB, session.login_time, session.sid_time)
 
 
@@ -72,7 +75,8 @@ def _unpack_session(fields: tuple[Any, ...]) -> BoundSession:
     version, flags, own, sub, login_time, sid_time = fields
     if version != _VERSION:
         raise _unreadable()
-    return BoundSession(own, sub if flags & _HAS_SUB else None, login_time, sid_time)
+    has_sub, binder = flags & _HAS_SUB, flags >> _BINDER_SHIFT
+    return BoundSession(own, sub if has_sub else None, login_time, sid_time, binder=binder)
 
 
 def _unreadable() -> StoreError:

@@ -238,9 +238,6 @@ class RedisStore:
         key, value = self._binding_prefix + credential, pack_binding(session)
         await self._bindings.ask("SET", key, value, "EX", max(ttl, 1))
 
-    async def delete_binding(self, credential: bytes) -> None:
-        await self._bindings.ask("DEL", self._binding_prefix + credential)
-
     async def put_sealed(self, name: bytes, value: bytes, ttl: int) -> None:
         await self._bindings.ask("SET", self._sealed_prefix + name, value, "EX", max(ttl, 1))
 

@@ -182,9 +182,6 @@ class SqliteStore:
         replace = "REPLACE INTO binding (credential, session, expires) VALUES (?, ?, ?)"
         await self._commits.add([(replace, (credential, pack_binding(session), int(self._late()) + ttl + 1))])
 
-    async def delete_binding(self, credential: bytes) -> None:
-        await self._commits.add([("DELETE FROM binding WHERE credential = ?", (credential,))])
-
     async def put_sealed(self, name: bytes, value: bytes, ttl: int) -> None:
         replace = "REPLACE INTO sealed (name, value, expires) VALUES (?, ?, ?)"
         await self._commits.add([(replace, (name, value, int(self._late()) + ttl + 1))])

@@ -147,7 +147,6 @@ class Hub:
             Call.APPEND: self._append,
             Call.GET_BINDING: self._get_binding,
             Call.PUT_BINDING: self._put_binding,
-            Call.DELETE_BINDING: self._delete_binding,
             Call.GET_SEALED: self._get_sealed,
             Call.PUT_SEALED: self._put_sealed,
             Call.DELETE_SEALED: self._delete_sealed,
@@ -214,10 +213,6 @@ class Hub:
 
     async def _put_binding(self, _visitor: Visitor, payload: bytes) -> bytes:
         await self._bindings.put_binding(*unpack_put(payload))
-        return b""
-
-    async def _delete_binding(self, _visitor: Visitor, payload: bytes) -> bytes:
-        await self._bindings.delete_binding(payload)
         return b""
 
     async def _get_sealed(self, _visitor: Visitor, payload: bytes) -> bytes:

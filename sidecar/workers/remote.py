@@ -116,9 +116,6 @@ class RemoteStore:
     async def put_binding(self, credential: bytes, session: BoundSession, ttl: int) -> None:
         await self._ask(Call.PUT_BINDING, pack_put(credential, session, ttl))
 
-    async def delete_binding(self, credential: bytes) -> None:
-        await self._ask(Call.DELETE_BINDING, credential)
-
     async def put_sealed(self, name: bytes, value: bytes, ttl: int) -> None:
         await self._ask(Call.PUT_SEALED, pack_named(name, ttl, value))
 

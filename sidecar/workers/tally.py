@@ -20,7 +20,7 @@ from sidecar.workers.line import Call, Line
 ASK_S: Final = 0.5
 _GROWING: Final = frozenset(("counter", "histogram"))
 _OF_CONTROL: Final = frozenset(f"{PREFIX}_{name}" for name in ("revocations_active", "revocations_applied"))
-_LOWEST: Final = frozenset((f"{PREFIX}_store_up",))
+_LOWEST: Final = frozenset((f"{PREFIX}_store_up", f"{PREFIX}_enforcing"))
 _HIGHEST: Final = frozenset((f"{PREFIX}_build_info",))
 
 Combine = Callable[[float, float], float]

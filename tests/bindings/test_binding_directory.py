@@ -7,7 +7,7 @@ import pytest
 from sidecar import metrics
 from sidecar.bindings import directory as module
 from sidecar.bindings.directory import UNKNOWN, Directory
-from sidecar.core.identity import BoundSession, Digester, Session
+from sidecar.core.identity import BINDERS, BoundSession, Digester, Session
 from sidecar.stores.interface import StoreError
 
 TTL_S = 3600
@@ -59,10 +59,6 @@ class MemoryStore:
         self._check()
         assert ttl == TTL_S
         self.bindings[credential] = session
-
-    async def delete_binding(self, credential: bytes) -> None:
-        self._check()
-        self.bindings.pop(credential, None)
 
     def _check(self) -> None:
         if self.broken:
@@ -118,6 +114,18 @@ async def test_bindings_are_counted_by_binder(directory: Directory) -> None:
     before = bound()
     await directory.bind(COOKIE, ALICE, binder="token_endpoint")
     assert bound() == before + 1
+
+
+async def test_what_is_known_is_counted_by_the_binder_that_found_it_out(store: MemoryStore, clock: Clock) -> None:
+    directory = Directory(store, ttl_s=TTL_S, clock=clock, capacity=3)
+    await directory.bind(COOKIE, ALICE, binder="token_endpoint")
+    found = directory.cached(COOKIE)
+    assert isinstance(found, BoundSession)
+    for number in range(5):  # the app changes its cookie: the binder stays, and what is forgotten counts no more
+        await directory.bind(digester.credential(b"%d" % number), found, binder="rotation")
+    counted = dict(zip(BINDERS, directory.count_by_binder(), strict=False))
+    assert counted == dict.fromkeys(BINDERS, 0) | {"token_endpoint": 3}
+    assert sum(directory.count_by_binder()) == 3
 
 
 async def test_a_hit_is_read_once_and_remembered(directory: Directory, store: MemoryStore) -> None:
@@ -220,20 +228,6 @@ async def test_a_miss_that_was_read_before_a_binding_does_not_hide_it(directory:
     store.open.set()
     assert await asking == ALICE
     assert directory.cached(COOKIE) == ALICE
-
-
-async def test_a_hit_that_was_read_before_an_unbinding_does_not_bring_it_back(
-    directory: Directory, store: MemoryStore
-) -> None:
-    store.bindings[COOKIE] = ALICE
-    store.open.clear()
-    asking = asyncio.create_task(directory.find(COOKIE))
-    await settle()
-    await directory.unbind(COOKIE)
-    store.open.set()
-    await asking
-    assert directory.cached(COOKIE) is UNKNOWN
-    assert await directory.find(COOKIE) is None
 
 
 async def test_a_later_login_elsewhere_is_noticed_after_a_minute_without_making_a_request_wait(
@@ -395,11 +389,11 @@ async def test_the_credentials_of_a_session_and_of_a_subject_are_found(directory
     assert set(directory.credentials_of(ALICE.own)) == {a, b}
     assert set(directory.credentials_of(LATER.own)) == {c}
     assert set(directory.credentials_of(ALICE.sub)) == {a, b, c}
-    await directory.unbind(a)
-    assert set(directory.credentials_of(ALICE.own)) == {b}
     await directory.bind(b, LATER, binder="token")
+    assert set(directory.credentials_of(ALICE.own)) == {a}
+    await directory.bind(a, LATER, binder="token")
     assert set(directory.credentials_of(ALICE.own)) == set()
-    assert set(directory.credentials_of(LATER.own)) == {b, c}
+    assert set(directory.credentials_of(LATER.own)) == {a, b, c}
 
 
 async def test_the_bindings_of_a_session_are_found_however_idle_they_are(directory: Directory, clock: Clock) -> None:
@@ -416,20 +410,13 @@ async def test_a_session_without_sub_has_credentials_too(directory: Directory) -
     assert list(directory.credentials_of(hydra.own)) == [COOKIE]
 
 
-async def test_nothing_is_kept_of_forgotten_bindings(directory: Directory) -> None:
+async def test_nothing_is_kept_of_forgotten_bindings(store: MemoryStore, clock: Clock) -> None:
+    directory = Directory(store, ttl_s=TTL_S, clock=clock, capacity=1)
     for number in range(50):
         await directory.bind(digester.credential(b"%d" % number), session_of(sid=str(number % 7)), binder="token")
-    for credential in list(directory._known):
-        await directory.unbind(credential)
-    assert directory._by_session._groups == {}
-
-
-async def test_unbinding_what_the_store_cannot_forget_keeps_it(directory: Directory, store: MemoryStore) -> None:
-    await directory.bind(COOKIE, ALICE, binder="token")
-    store.broken = True
-    with pytest.raises(StoreError):
-        await directory.unbind(COOKIE)
-    assert directory.cached(COOKIE) == ALICE
+    last = digester.credential(b"49")
+    assert list(directory._known) == [last]
+    assert [group in (last, {last}) for group in directory._by_session._groups.values()] == [True, True]
 
 
 async def test_closing_ends_the_reads_under_way(directory: Directory, store: MemoryStore) -> None:

@@ -182,7 +182,7 @@ async def test_a_strangers_token_does_not_revive_a_revoked_cookie_whose_binding_
     await stage.logout()
     client = await stage.client(revoked_cookie())
     assert (await client.answer()).status == 401
-    await stage.directory.unbind(stage.digester.credential(b"dead"))
+    stage.lose("dead")
     stranger = token("s-2", "mallory", 5)
     for _ in range(2):  # the first might bind it
         client = await stage.client(ask("GET / HTTP/1.1", f"Cookie: JSESSIONID=dead; id_token={stranger}"))
@@ -203,3 +203,26 @@ async def test_a_revoked_token_never_reaches_the_app_when_stripped(open_stage, c
     await app.send(ok())
     assert (await client.answer()).status == 200
     assert revoked.encode() not in head
+
+
+@pytest.mark.parametrize("chunks", [(3, 2), (1, 3), (2, 1)])
+async def test_a_session_whose_token_changes_its_number_of_chunks_is_still_that_session(open_stage, chunks):
+    """The cookie beside it is new at the same time, and has to inherit from the new token."""
+    before, after = chunks
+    stage = await open_stage(tokens=[carrier(cookie=b"id_token")])
+    request = ask("GET / HTTP/1.1", f"Cookie: {'; '.join(cut(token('s-1', 'alice', -60), before))}; JSESSIONID=old")
+    client, app = await stage.asks(request)
+    given = [f"Set-Cookie: {pair}" for pair in (*cut(token("s-1", "alice", -10), after), "JSESSIONID=new")]
+    gone = [f"Set-Cookie: id_token.{number}=; Max-Age=0" for number in range(after, before)]
+    await app.send(ok(b"", *given, *gone))
+    assert (await client.answer()).status == 200
+    await stage.logout("s-1")
+    for value in ("old", "new"):
+        client = await stage.client(ask("GET / HTTP/1.1", f"Cookie: JSESSIONID={value}"))
+        assert (await client.answer()).values("x-logout-sidecar") == [b"revoked"]
+
+
+def cut(whole: str, count: int) -> list[str]:
+    """The token as the pairs of so many cookies."""
+    size = -(-len(whole) // count)
+    return [f"id_token.{number}={whole[number * size : (number + 1) * size]}" for number in range(count)]

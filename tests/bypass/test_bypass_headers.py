@@ -53,6 +53,7 @@ async def test_a_named_session_ends_with_its_logout(open_stage: Open, binder: He
     assert await status(stage, request) == 200
     await stage.logout("another", "another")
     assert await status(stage, request) == 200
+    assert +stage.counts._traffic() == {("default", "bound", "header"): 2}
     await stage.logout(*logout)
     assert await status(stage, request) == 401
 
@@ -141,7 +142,7 @@ async def test_a_session_whose_binding_is_lost_does_not_begin_anew(open_stage: O
     await stage.logout("s-1")
     assert await status(stage, named()) == 401
     (credential,) = stage.directory.credentials_of(stage.digester.sid(ISSUER, CLIENT, "s-1"))
-    await stage.directory.unbind(credential)
+    stage.evict(credential)
     assert await status(stage, named()) == 401
 
 

@@ -144,8 +144,8 @@ class TestSwitchedOn:
         old = stage.digester.credential(self.OLD.encode())
         await until(lambda: stage.replica.cutoff(old) is not None)
         assert (await answer_to(stage, f"Cookie: JSESSIONID={self.OLD}")).status == 401
-        await stage.directory.unbind(old)
-        await stage.directory.unbind(stage.digester.credential(ID.encode()))
+        stage.evict(old)
+        stage.lose(ID)
         assert (await answer_to(stage, f"Cookie: JSESSIONID={self.OLD}")).status == 401
 
     async def test_a_known_session_is_served_from_memory_under_its_new_form(self, open_stage) -> None:

@@ -152,5 +152,5 @@ async def test_losing_a_binding_revives_nothing(stage: Stage):
     await stage.logout()
     digest = stage.digester.credential(b"dead")
     await until(lambda: stage.replica.cutoff(digest))
-    await stage.directory.unbind(digest)
+    stage.lose("dead")
     assert await refused(stage, "dead")

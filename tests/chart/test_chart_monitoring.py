@@ -127,6 +127,7 @@ def test_prometheus_understands_the_rules() -> None:
 FIRING = {
     "LogoutSidecarFailingOpen": [('auth_decisions_total{decision="failed_open"}', "0+1x300", "5x300")],
     "LogoutSidecarRefusingSessions": [('auth_decisions_total{decision="replica_stale"}', "0+1x300", "5x300")],
+    "LogoutSidecarNotEnforcing": [("enforcing", "0x300", "1x300")],
     "LogoutSidecarStoreDown": [("store_up", "0x300", "1x300")],
     "LogoutSidecarReplicaStale": [("replica_age_seconds", "30x300", "1x300")],
     "LogoutSidecarLogoutsWaiting": [("outbox_length", "2x300", "0x300")],

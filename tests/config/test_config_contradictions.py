@@ -28,6 +28,7 @@ def _session(keys: str) -> str:
 
 
 ISSUER = "issuer: https://idp.example.com"
+TOKEN = "{from: token, cookie: id_token}"
 END_SESSION = "logout: {after_app_logout: {end_session: {enabled: true"
 SECRETS = "store: {secret: {env: SECRET}}\n"
 TOKEN_ENDPOINT = "{from: token_endpoint, callback: /cb}"
@@ -208,6 +209,18 @@ CONTRADICTIONS = [
         "enforcement.routes[0].on_stale",
         "forwards unjudged",
     ),
+    (
+        GOOD + "enforcement: {routes: [{path: /x, action: allow, unbound: deny}]}",
+        "enforcement.routes[0].unbound",
+        "forwards unjudged",
+    ),
+    (_session(f"bind: [{TOKEN}], voucher: {{cookie: ID_token}}"), "session.voucher.cookie", "a cookie of the app"),
+    (
+        _session(f"bind: [{TOKEN}], credentials: [{{cookie: __Host-a}}], voucher: {{cookie: a}}"),
+        "session.voucher.cookie",
+        "a cookie of the app",
+    ),
+    (_session(f"bind: [{TOKEN}], voucher: {{cookie: __Host-a}}"), "session.voucher.cookie", "by the sidecar"),
     (GOOD + "control: {relay_listen: 0.0.0.0:4183}", "control.relay_listen", "the relay listens beyond loopback"),
     (GOOD + "control: {relay_listen: host:4183}", "control.relay_listen", "the relay listens beyond loopback"),
     (GOOD + "ops: {listen: 0.0.0.0:4180}", "ops.listen", "two listeners on one address"),
@@ -295,6 +308,9 @@ LEGAL = [
     _provider(f"{ISSUER}, jwks_file: /keys.json"),
     _provider(f"{ISSUER}, algorithms: [HS256], {SECRET}"),
     GOOD + "public_url: http://127.0.0.1:4180",
+    _session(f"bind: [{TOKEN}], unbound: deny") + "public_url: http://127.0.0.1:4180",
+    _session(f"bind: [{TOKEN}], credentials: [{{cookie: a}}], unbound: deny") + "public_url: https://app.test",
+    GOOD + "enforcement: {routes: [{path: /x, action: reject, unbound: allow}]}",
     GOOD + "control: {relay_listen: unix:/run/relay.sock}",
     GOOD + "control: {relay_listen: '[::1]:4183'}",
     GOOD + "listen: 127.0.0.1:0\nops: {listen: 127.0.0.1:0}\ncontrol: {relay_listen: 127.0.0.1:0}",
@@ -333,6 +349,18 @@ WARNINGS = [
     ),
     (_session(f"bind: [{TOKEN_ENDPOINT}], profile: laravel, credentials: [{{header: a}}]"), "session.profile", "after"),
     (GOOD + "enforcement: {routes: [{path: /*, action: allow}]}", "enforcement.routes[0]", "everything unjudged"),
+    (GOOD + "enforcement: {mode: observe}", "enforcement.mode", "nothing is enforced"),
+    (_session(f"bind: [{TOKEN}], unbound: deny"), "session.unbound", "another host can plant one"),
+    (
+        GOOD + "enforcement: {routes: [{path: /x, action: reject, unbound: deny}]}",
+        "enforcement.routes[0].unbound",
+        "another host can plant one",
+    ),
+    (
+        _session(f"bind: [{TOKEN}], credentials: [{{header: a}}], unbound: deny") + "public_url: https://app.test",
+        "session.unbound",
+        "nobody can log in",
+    ),
     (_session("bind: [{from: header, sid: X-Sid}]"), "session.bind[0]", "stays out until session.max_age"),
     (_session(f"bind: [{KEYCLOAK}], {CREDENTIALS}"), "session.bind[0]", "a logout that names no sid reaches nobody"),
     (

@@ -258,14 +258,6 @@ async def test_a_binding_is_replaced_by_the_next(store):
     assert await store.get_binding(b"c" * 16) == SESSION
 
 
-async def test_a_deleted_binding_is_gone_and_deleting_it_again_is_nothing(store):
-    await store.put_binding(b"c" * 16, SESSION, 3600)
-    await store.delete_binding(b"c" * 16)
-    await store.delete_binding(b"c" * 16)
-
-    assert await store.get_binding(b"c" * 16) is None
-
-
 async def test_a_binding_ends_with_its_time(store):
     await store.put_binding(b"c" * 16, SESSION, 1)
     assert await store.get_binding(b"c" * 16) == SESSION

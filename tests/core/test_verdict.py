@@ -1,6 +1,7 @@
 """The verdict: every row of the table, and the boundaries of `dead`."""
 
 import copy
+import dataclasses
 import itertools
 from typing import NamedTuple
 
@@ -122,6 +123,10 @@ TABLE = {
         fails_open=True,
         unbound=True,
     ),
+    "vouched for": Row(Identity((), (), (COOKIE,), visiting_since=1), None, Reason.STALE, fails_open=True),
+    "bound beside vouched for": Row(
+        Identity((), ((COOKIE, ALICE),), (OTHER_COOKIE,), visiting_since=1), None, Reason.STALE, fails_open=True
+    ),
     "too old, proven": Row(Identity((OLD,)), Reason.EXPIRED, Reason.EXPIRED, fails_open=False),
     "too old, bound": Row(Identity((ALICE,), ((COOKIE, OLD),)), Reason.EXPIRED, Reason.EXPIRED, fails_open=False),
     "too old, beside unbound": Row(
@@ -175,6 +180,22 @@ def test_every_row_of_the_table(kind: str, state: State, policy: Policy, replica
     row = TABLE[kind]
     judged = decide(row.identity, replica.cutoff, state, policy, NOW)
     assert outcome(judged) == expected(row, state, policy, is_revoked=replica is ALL_REVOKED)
+
+
+@pytest.mark.parametrize("kind", TABLE)
+@pytest.mark.parametrize("state", State)
+@pytest.mark.parametrize("policy", POLICIES, ids=["allow", "allow-open", "deny", "deny-open"])
+@pytest.mark.parametrize("replica", [NOTHING_REVOKED, ALL_REVOKED], ids=["nothing revoked", "revoked"])
+def test_who_only_observes_allows_all_and_knows_what_would_be_denied(
+    kind: str, state: State, policy: Policy, replica: Replica
+) -> None:
+    identity = TABLE[kind].identity
+    enforced = decide(identity, replica.cutoff, state, policy, NOW)
+    observed = decide(identity, replica.cutoff, state, dataclasses.replace(policy, observes=True), NOW)
+    assert isinstance(observed, Allow)
+    assert isinstance(observed.permit, Permit)
+    assert observed.would_deny == (enforced.reason if isinstance(enforced, Deny) else None)
+    assert observed.is_failing_open == (isinstance(enforced, Allow) and enforced.is_failing_open)
 
 
 def test_what_is_proven_dead_stays_dead_when_the_operator_chose_to_fail_open() -> None:

@@ -11,6 +11,7 @@ import socket
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,8 @@ from sidecar.gate.presented import TokenCarrier
 from sidecar.gate.second_look import SecondLook
 from sidecar.gate.verdicts import Verdicts
 from sidecar.gate.vouched import Vouched
+from sidecar.gate.vouchers import Vouchers
+from sidecar.gate.vouching import VouchingGate
 from sidecar.http1.forwarded import peer_of
 from sidecar.proxy.downstream import listener
 from sidecar.proxy.limits import Limits
@@ -58,6 +61,7 @@ from sidecar.stores.publish import Publisher
 
 ISSUER, CLIENT = "https://idp.example", "legacy"
 MAX_AGE_S = 3600
+VOUCHER = "voucher"
 CALLBACK, LOGOUT = "/oidc/callback", "/logout"
 
 
@@ -75,18 +79,17 @@ class Bindings:
         self.go_on = asyncio.Event()
         self.go_on.set()
         self.waiting = 0
+        self.lost: set[bytes] = set()  # evicted, or flushed
+        self.written: list[bytes] = []
 
     async def get_binding(self, credential: bytes) -> BoundSession | None:
         await self._trouble()
-        return await self._store.get_binding(credential)
+        return None if credential in self.lost else await self._store.get_binding(credential)
 
     async def put_binding(self, credential: bytes, session: BoundSession, ttl: int) -> None:
         await self._trouble()
+        self.written.append(credential)
         await self._store.put_binding(credential, session, ttl)
-
-    async def delete_binding(self, credential: bytes) -> None:
-        await self._trouble()
-        await self._store.delete_binding(credential)
 
     async def _trouble(self) -> None:
         self.waiting += 1
@@ -110,6 +113,10 @@ class Stage:
         carriers: Carriers | None,
         tokens: Sequence[TokenCarrier],
         deny_unbound: bool,
+        vouches: bool,
+        is_https: bool,
+        voucher_age: float,
+        observes: bool,
         fail_open: bool,
         grace: float,
         trusted: Iterable[str],
@@ -127,6 +134,18 @@ class Stage:
         self.bindings = Bindings(self.store)
         self.directory = Directory(self.bindings, ttl_s=2 * MAX_AGE_S, clock=clock.boot)
         self.logins = Logins(clock=clock.boot, wait_s=1.0)
+        self.later = 0.0  # s by which the clock of the vouchers is ahead
+        vouchers = (
+            Vouchers(
+                name=VOUCHER,
+                is_https=is_https,
+                max_age_s=voucher_age,
+                digester=self.digester,
+                wall=self._wall,
+            )
+            if vouches
+            else None
+        )
         carriers = carriers or Carriers(cookies=["JSESSIONID"], path_parameters=path_parameters)
         token_cookies = [token.cookie for token in tokens if token.cookie]
         self.identifier = Identifier(
@@ -136,24 +155,32 @@ class Stage:
             digester=self.digester,
             cutoff=self.replica.cutoff,
             vouched=self._vouched(headers),
+            vouchers=vouchers,
         )
-        enforcement = Enforcement(carriers=carriers, identifier=self.identifier, token_cookies=token_cookies)
+        enforcement = Enforcement(
+            carriers=carriers, identifier=self.identifier, token_cookies=token_cookies, vouchers=vouchers
+        )
         teacher = Teacher(identifier=self.identifier, enforcement=enforcement, directory=self.directory)
         self.publisher = Publisher(  # with patience: how soon it gives up is for tests/stores, and machines may be busy
             store=self.store, replica=self.replica, on_revocation=self._revoked, budget_s=5.0
         )
-        policy = Policy(deny_unbound=deny_unbound, fail_open=fail_open, max_age_ms=MAX_AGE_S * 1000)
+        policy = Policy(deny_unbound=deny_unbound, fail_open=fail_open, max_age_ms=MAX_AGE_S * 1000, observes=observes)
         verdicts = Verdicts(replica=self.replica, freshness=self.freshness, policy=policy)
         self.condemner = Condemner(
-            replica=self.replica, directory=self.directory, publish=self.publisher.publish, max_age_s=MAX_AGE_S
+            replica=self.replica,
+            directory=self.directory,
+            publish=self.publisher.publish,
+            max_age_s=MAX_AGE_S,
+            observes=observes,
         )
-        denials = Denials(enforcement=enforcement, condemner=self.condemner, counts=self.counts)
+        denials = Denials(enforcement=enforcement, condemner=self.condemner, counts=self.counts, observes=observes)
         second_look = SecondLook(
             identifier=self.identifier,
             verdicts=verdicts,
             teacher=teacher,
             denials=denials,
             condemner=self.condemner,
+            vouchers=vouchers,
             remember=self._remember,
         )
         self.remembered: list[tuple[bytes, bytes]] = []  # the cookies that browsers have, and had before
@@ -164,7 +191,8 @@ class Stage:
             self.ended.append(ended)
             return await self.after(ended)
 
-        self.gate = Gate(
+        build = Gate if vouchers is None else partial(VouchingGate, vouchers=vouchers)
+        self.gate = build(
             identifier=self.identifier,
             callbacks=Callbacks(patterns=map(compile_pattern, relayed), logins=self.logins, claimants=claimants),
             verdicts=verdicts,
@@ -184,6 +212,7 @@ class Stage:
                 publish=self.publisher.publish,
                 max_age_s=MAX_AGE_S,
                 after=after,
+                observes=observes,
             ),
             control_prefix=b"/_sidecar",
         )
@@ -248,6 +277,9 @@ class Stage:
         await self.store.aclose()
         for fault in self.faults:
             raise AssertionError(fault) from fault.get("exception")
+
+    def _wall(self) -> float:
+        return clock.wall() + self.later
 
     def _vouched(self, headers: Sequence[HeaderBinder]) -> Vouched | None:
         if not headers:
@@ -334,6 +366,15 @@ class Stage:
         await self.directory.bind(digest, self.digester.bound(to), binder="token_endpoint")
         return to
 
+    def lose(self, value: str) -> None:
+        """Nobody knows any more whose cookie JSESSIONID=value is: the store has evicted it, and so has this process."""
+        self.evict(self.digester.credential(value.encode()))
+
+    def evict(self, credential: bytes) -> None:
+        """The same for a digest."""
+        self.bindings.lost.add(credential)
+        self.directory._forget(credential)
+
     async def logout(self, sid: str | None = "s-1", sub: str | None = None) -> None:
         """The provider ends a session now."""
         now = time.time()
@@ -395,6 +436,10 @@ async def stage(
     carriers: Carriers | None = None,
     tokens: Sequence[TokenCarrier] = (),
     deny_unbound: bool = False,
+    vouches: bool | None = None,
+    is_https: bool = True,
+    voucher_age: float = 3600.0,
+    observes: bool = False,
     fail_open: bool = False,
     grace: float = 60.0,
     trusted: Iterable[str] = (),
@@ -405,7 +450,9 @@ async def stage(
     headers: Sequence[HeaderBinder] = (),
     **plane: Any,
 ) -> AsyncIterator[Stage]:
-    """A data plane, open. `limits`, `pool` and `plane` name what differs; `sends`: small send buffers to clients."""
+    """A data plane, open. `vouches`: whether unknown credentials are denied on some path; as `deny_unbound` by default.
+
+    `limits`, `pool` and `plane` name what differs; `sends`: small send buffers to clients."""
     with tempfile.TemporaryDirectory() as folder:
         opened = Stage(
             limits=Limits(**limits or {}),
@@ -416,6 +463,10 @@ async def stage(
             carriers=carriers,
             tokens=tokens,
             deny_unbound=deny_unbound,
+            vouches=deny_unbound if vouches is None else vouches,
+            is_https=is_https,
+            voucher_age=voucher_age,
+            observes=observes,
             fail_open=fail_open,
             grace=grace,
             trusted=trusted,

@@ -91,7 +91,7 @@ async def test_a_later_login_with_the_same_cookie_lives(stage: Stage):
 async def test_losing_the_binding_does_not_bring_it_back(stage: Stage):
     await stage.bind("mine")
     await leave(stage)
-    await stage.directory.unbind(stage.digester.credential(b"mine"))
+    stage.lose("mine")
     assert await status(stage) == 401
 
 
@@ -226,6 +226,17 @@ async def test_a_cookie_that_the_app_sets_beside_its_logout_stays_within_reach_o
     assert await status(stage, "fresh") == 401
 
 
+async def test_where_nothing_is_enforced_yet_a_logout_of_the_app_is_the_apps_alone(open_stage: Callable[..., Any]):
+    stage: Stage = await open_stage(observes=True)
+    stage.after = sent_elsewhere
+    await stage.bind("mine")
+    client, app = await stage.asks(revoked_cookie(f"POST {LOGOUT} HTTP/1.1", *NAVIGATES, value="mine"))
+    await app.send(GOODBYE)
+    await client.expect(GOODBYE)
+    assert not stage.ended
+    assert await status(stage) == 200
+
+
 async def test_the_answer_arrives_when_what_follows_fails(stage: Stage, caplog: pytest.LogCaptureFixture):
     async def broken(_ended: Ended) -> str | None:
         raise RuntimeError("a defect")
@@ -292,7 +303,7 @@ async def test_it_may_also_come_before_the_app_has_answered(stage: Stage):
     assert await app.read(4) == b"form"
     await app.send(GOODBYE)
     answer = await client.answer()
-    assert (answer.status, answer.values("set-cookie")) == (302, [b"theme=dark"])
+    assert (answer.status, answer.values("set-cookie")) == (302, [b"JSESSIONID=; Max-Age=0", b"theme=dark"])
     assert not stage.ended
 
 

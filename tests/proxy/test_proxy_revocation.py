@@ -122,7 +122,7 @@ async def test_a_revoked_cookie_stays_dead_when_its_binding_is_lost(stage: Stage
     await stage.logout("s-1")
     credential = stage.digester.credential(b"dead")
     await until(lambda: stage.replica.cutoff(credential) is not None)
-    await stage.directory.unbind(credential)
+    stage.lose("dead")
     client = await stage.client(revoked_cookie())
     assert (await client.answer()).status == 401
     assert stage.is_app_untouched()

@@ -1,6 +1,7 @@
 """The stored bytes: fixed for ever, read back exactly, and never a traceback for anything else."""
 
 import contextlib
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -35,11 +36,18 @@ def test_a_binding_comes_back_as_it_was(session):
     assert unpack_binding(pack_binding(session)) == session
 
 
+@given(SESSIONS, st.integers(0, 15))
+def test_a_binding_says_who_found_it_out(session, binder):
+    assert unpack_binding(pack_binding(replace(session, binder=binder))).binder == binder
+    assert unpack_binding(pack_binding(replace(session, binder=binder))) == session
+
+
 @given(st.lists(SESSIONS, min_size=2, max_size=4))
 def test_a_binding_to_several_sessions_comes_back_as_it_was(sessions):
     first, *rest = sessions
-    several = SharedSession(first.own, first.sub, first.login_time, first.sid_time, also=tuple(rest))
+    several = SharedSession(first.own, first.sub, first.login_time, first.sid_time, binder=3, also=tuple(rest))
     assert unpack_binding(pack_binding(several)) == several
+    assert unpack_binding(pack_binding(several)).binder == 3
 
 
 @given(st.binary(max_size=110) | REVOCATIONS.map(lambda each: pack_revocation(each, 0)), st.data())
@@ -57,6 +65,7 @@ def test_the_format_is_what_it_was():
     session = BoundSession(b"o" * 16, None, 1, -1)
 
     assert pack_revocation(revocation, 9).hex() == "010209" + bytes(range(16)).hex() + "0102030405060708" + "11223344"
+    assert pack_binding(replace(session, binder=2)).hex()[:4] == "0120"  # earlier releases pass over the binder
     assert pack_binding(session).hex() == "0100" + b"o".hex() * 16 + "00" * 16 + "00" * 7 + "01" + "ff" * 8
 
 

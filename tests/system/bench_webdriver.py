@@ -26,7 +26,9 @@ _ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the key that the specificati
 class Chromium:
     """One browser window with an empty profile."""
 
-    def __init__(self, *, folder: Path) -> None:
+    def __init__(self, *, folder: Path, trusts_all: bool = False) -> None:
+        """`trusts_all`: certificates of an authority that only the test knows."""
+        self._trusts_all = trusts_all
         self._profile = folder / "profile"
         self._binary = program("chromium")
         port = free_port()
@@ -40,7 +42,8 @@ class Chromium:
             self._driver.wait_until(lambda: status_of(f"{self._base}/status") == 200, "being ready")
             arguments = [*_ARGUMENTS, f"--user-data-dir={self._profile}"]
             options = {"args": arguments, "binary": self._binary}
-            wanted = {"capabilities": {"alwaysMatch": {"browserName": "chrome", "goog:chromeOptions": options}}}
+            always = {"browserName": "chrome", "acceptInsecureCerts": self._trusts_all, "goog:chromeOptions": options}
+            wanted = {"capabilities": {"alwaysMatch": always}}
             self._session = f"{self._base}/session/{self._call('POST', f'{self._base}/session', wanted)['sessionId']}"
         except BaseException:
             self._driver.kill()

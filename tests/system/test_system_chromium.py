@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from bench_certificates import Authority
 from bench_stack import Cast
 from bench_webdriver import Chromium
 
@@ -30,3 +31,21 @@ def test_a_person_with_a_real_browser_is_logged_out(tmp_path: Path) -> None:
         browser.type("#user", "alice")
         browser.click("#login")
         browser.wait_for_text("#who", "alice")
+
+
+@pytest.mark.timeout(120)
+def test_a_real_browser_keeps_the_voucher_and_sends_it_back(tmp_path: Path) -> None:
+    """With https its name has the prefix, which browsers take only from a Set-Cookie that keeps every promise of it."""
+    certificate, key = Authority(tmp_path).issue(tmp_path)
+    cast = Cast(tmp_path, session={"unbound": "deny"}, tls={"certificate": certificate, "key": key})
+    url = f"https://{cast.sidecar.config['listen']}"
+    cast.sidecar.config["public_url"] = url
+    with cast.running(), Chromium(folder=tmp_path, trusts_all=True) as browser:
+        browser.open(f"{url}/login")  # the app begins its anonymous session and sends the browser to the provider
+        assert browser.url.startswith(cast.provider.issuer)
+        browser.open(url)
+        browser.wait_for_text("#who", "nobody")
+        assert browser.script("return document.cookie") == ""
+        unknown = 'logout_sidecar_requests_by_coverage_total{coverage="unbound"}'
+        assert cast.sidecar.metric(unknown) >= 1  # it did come with the cookie that nobody knows
+        assert cast.sidecar.metric('logout_sidecar_auth_decisions_total{decision="unbound_credential"}') == 0

@@ -90,8 +90,6 @@ async def test_bindings_are_those_of_the_store(bench: Bench) -> None:
     assert await bench.store.get_binding(b"c" * 16) == SESSION
     assert await worker.store.get_binding(b"c" * 16) == SESSION
     assert await worker.store.get_binding(b"d" * 16) is None
-    await worker.store.delete_binding(b"c" * 16)
-    assert await worker.store.get_binding(b"c" * 16) is None
 
 
 async def test_sealed_values_and_claims_are_those_of_the_store(bench: Bench) -> None:

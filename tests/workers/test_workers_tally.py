@@ -23,6 +23,7 @@ class Process:
         self.open = Gauge("connections", "Open.", namespace=PREFIX, registry=self.registry)
         self.age = Gauge("replica_age_seconds", "Age.", namespace=PREFIX, registry=self.registry)
         self.up = Gauge("store_up", "Up.", namespace=PREFIX, registry=self.registry)
+        self.enforcing = Gauge("enforcing", "Enforcing.", namespace=PREFIX, registry=self.registry)
         self.active = Gauge("revocations_active", "Live.", namespace=PREFIX, registry=self.registry)
         self.is_silent = False
 
@@ -79,7 +80,12 @@ async def test_histograms_are_summed_bucket_by_bucket(bench: Bench) -> None:
 
 @pytest.mark.parametrize(
     ("gauge", "name", "expected"),
-    [("open", "connections", 1 + 2 + 3), ("age", "replica_age_seconds", 3), ("up", "store_up", 1)],
+    [
+        ("open", "connections", 1 + 2 + 3),
+        ("age", "replica_age_seconds", 3),
+        ("up", "store_up", 1),
+        ("enforcing", "enforcing", 1),
+    ],
 )
 async def test_gauges_are_summed_but_for_ages_and_what_is_up(
     bench: Bench, gauge: str, name: str, expected: float
