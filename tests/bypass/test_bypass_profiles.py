@@ -133,7 +133,7 @@ class TestSwitchedOn:
         stage = await open_stage(carriers=carriers_of(["jetty"], []), pool=EACH_ITS_OWN)
         await stage.bind(self.OLD)
         await served(stage, f"Cookie: JSESSIONID={self.OLD}")
-        assert stage.counts.allowed_bound == 1
+        assert stage.counts.coverage["bound"] == 1
         await stage.logout()
         assert (await answer_to(stage, f"Cookie: JSESSIONID={self.OLD}")).status == 401
 

@@ -8,6 +8,7 @@ from bench_plane import CALLBACK, Stage, revoked_cookie, session
 from test_proxy_upgrade import HANDSHAKE, SWITCHED
 from wire import Wire, ask, message, ok, seen, until
 
+from sidecar.core.credentials import Carriers
 from sidecar.core.denial import Action
 from sidecar.core.freshness import State
 from sidecar.core.paths import compile_pattern
@@ -296,3 +297,15 @@ async def test_a_body_that_no_login_sends_passes_unlearned_on_a_callback_path(st
     await app.send(ok())
     await client.expect(ok())
     assert would_deny(stage) == {("default", "callback_body_type"): 1}
+
+
+async def test_a_form_that_cannot_be_read_passes(open_stage: Open):
+    stage = await open_stage(observes=True, carriers=Carriers(cookies=["JSESSIONID"], form_fields=["sid"]))
+    fields = ("Content-Type: multipart/form-data; boundary=x", "Content-Length: 5")
+    client = await stage.client(ask("POST /x HTTP/1.1", *fields, body=b"--x--"))
+    app = await stage.app()
+    await app.head()
+    await app.expect(b"--x--")
+    await app.send(ok())
+    await client.expect(ok())
+    assert would_deny(stage) == {("default", "ambiguous_credential"): 1}

@@ -25,6 +25,17 @@ class App(Pages):
         self.answer(200, b"logged in", Set_Cookie="session=logged-in; Path=/")
 
 
+class Tampering(Browser):
+    """Changes what the provider's page posts to the callback."""
+
+    def __init__(self, changed: dict[str, Any]) -> None:
+        super().__init__()
+        self._changed = changed
+
+    def submit(self, page: requests.Response, **fields: str) -> requests.Response:
+        return super().submit(page, **fields, **(self._changed if CALLBACK in page.text else {}))
+
+
 class Stage:
     """Provider and sidecar of a cast, and that app."""
 
@@ -47,7 +58,7 @@ class Stage:
         self.provider = Provider(folder=folder, port=port, clients=[client])
 
     def log_in(self, browser: Browser, response_type: str) -> requests.Response:
-        """To the page that posts to the callback."""
+        """The answer to the callback, to which the provider's page has posted."""
         asked = {
             "client_id": CLIENT_ID,
             "redirect_uri": self.sidecar.url + CALLBACK,
@@ -75,8 +86,8 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
 @pytest.mark.parametrize("response_type", ["code id_token", "id_token"])
 def test_a_login_through_the_browser_ends_with_the_logout_at_the_provider(stage: Stage, response_type: str) -> None:
     with Browser() as browser:
-        page = stage.log_in(browser, response_type)
-        assert browser.submit(page).status_code == 200, page.text
+        answer = stage.log_in(browser, response_type)
+        assert (answer.status_code, answer.text) == (200, "logged in")
         assert browser.fetch(stage.sidecar.url).status_code == 200
         assert stage.provider.end(stage.provider.sessions("alice")[0]) == "ok"
         assert is_refused(browser.fetch(stage.sidecar.url))
@@ -84,7 +95,7 @@ def test_a_login_through_the_browser_ends_with_the_logout_at_the_provider(stage:
 
 @pytest.mark.parametrize("changed", [{"code": "another"}, {"id_token": "a.b.c"}, {"access_token": "x"}])
 def test_what_somebody_has_put_together_is_refused(stage: Stage, changed: dict[str, Any]) -> None:
-    with Browser() as browser:
-        answer = browser.submit(stage.log_in(browser, "code id_token"), **changed)
+    with Tampering(changed) as browser:
+        answer = stage.log_in(browser, "code id_token")
         assert (answer.status_code, answer.headers["X-Logout-Sidecar"]) == (400, "bad_token")
         assert "logged-in" not in browser.cookie_header()

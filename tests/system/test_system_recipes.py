@@ -232,6 +232,23 @@ def test_the_id_in_the_url_ends_with_the_session(site: Site) -> None:
     assert {fetch(site.sidecar.url, target)[0] for target in targets} == {"revoked"}
 
 
+@pytest.mark.parametrize("kind", [FlaskSigned, Django, ExpressCookie, Tomcat, Php], ids=name_of)
+def test_people_log_in_where_what_is_unknown_is_refused(kind: type[RecipeApp], tmp_path: Path) -> None:
+    """Nearly all of these apps give a session cookie to the visitor that they send to the provider."""
+    site = Site(kind, tmp_path, session={"unbound": "deny"})
+    with site.running(), Person(site, "quentin") as quentin, Person(site, "quentin") as thief:
+        session = quentin.log_in_here()
+        quentin.rotate()
+        assert quentin.is_in()
+        thief.http.cookies.set(site.app.cookie, "a" * 32, domain="127.0.0.1", path="/")
+        word, _ = fetch(site.sidecar.url, "/api/me", [thief.cookie_header()])
+        assert word == "unbound_credential"
+        site.provider.end(session)
+        assert is_refused(quentin.open(f"{site.sidecar.url}/private"))
+        quentin.log_in_here()
+        assert quentin.is_in()
+
+
 def test_the_id_in_a_form_ends_with_the_session_where_that_is_declared(tmp_path: Path) -> None:
     site = Site(Php, tmp_path, session={"credentials": [{"cookie": "PHPSESSID"}, {"form_field": "PHPSESSID"}]})
     with site.running(), Person(site, "niaj") as niaj:

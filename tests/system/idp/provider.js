@@ -113,8 +113,7 @@ const routes = [
   }],
   ['POST', /^\/interaction\/[\w-]+$/, async (request, response) => {
     const accountId = (await body(request)).get('user');
-    // The consent is for native clients: the library asks for it at each login.
-    await provider.interactionFinished(request, response, { login: { accountId }, consent: {} });
+    await provider.interactionFinished(request, response, { login: { accountId } });
   }],
   ['GET', /^\/admin\/sessions$/, async (request, response) => {
     const list = [...sessions].map(([uid, account]) => ({ uid, account }));
