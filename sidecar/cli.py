@@ -75,6 +75,11 @@ def _parser() -> argparse.ArgumentParser:
         "--url", metavar="URL", default="http://127.0.0.1:4181/livez", help="default: %(default)s; /readyz is the other"
     )
 
+    end = commands.add_parser("provider-logout", help="end one session at the provider, by the API that is configured")
+    end.add_argument("-c", "--config", metavar="FILE", required=True, help="the configuration file (YAML)")
+    end.add_argument("--account", metavar="ID", required=True, help="the account at the provider")
+    end.add_argument("--session", metavar="ID", required=True, help="the session there; the sid of the ID token")
+
     inject = commands.add_parser("inject", help="put the sidecar into Kubernetes manifests")
     inject.add_argument(
         "-f", "--filename", metavar="FILE", required=True, help="the manifests (YAML); - is standard input"
@@ -110,6 +115,8 @@ def _dispatch(options: argparse.Namespace) -> int:
             return EXIT_OK
         case "health":
             return _health(options.url)
+        case "provider-logout":
+            return _provider_logout(options)
         case "inject":
             return _inject(options)
         case "webhook":
@@ -132,6 +139,15 @@ def _health(url: str) -> int:
     if found is not None:
         print(f"logout-sidecar: {url}: {found}", file=sys.stderr)
     return EXIT_OK if found is None else EXIT_FAILED
+
+
+def _provider_logout(options: argparse.Namespace) -> int:
+    config = load_all(options.config).config
+    from sidecar.app.provider_logout import end_by_hand  # noqa: PLC0415 - as above
+
+    verdict = end_by_hand(config.logout.after_app_logout.strivacity, options.account, options.session)
+    print(verdict.text, file=sys.stdout if verdict.is_done else sys.stderr)
+    return EXIT_OK if verdict.is_done else EXIT_FAILED
 
 
 def _inject(options: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ cookie, a `sub` or a `sid`.
     ├── ConfigError        config/     the operator's file is wrong
     ├── TokenError         core/       a token that a peer sent is wrong
     ├── KeysUnavailable    oidc/       the provider's keys cannot be had
+    ├── NoBearer           oidc/       no token for a provider's API can be had
     ├── ProtocolError      http1/      a peer broke HTTP
     ├── StoreError         stores/     the store cannot do what was asked
     └── UpstreamError      proxy/      the app cannot be reached or broke off

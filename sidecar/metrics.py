@@ -115,6 +115,37 @@ logins = Counter(
     "logins", "Logins seen by the relay or in callbacks, by outcome.", ("outcome",), namespace=PREFIX, registry=registry
 )
 
+app_logouts = Counter(
+    "app_logouts",
+    "Sessions that users ended at the app's own logout, and that are refused here since.",
+    namespace=PREFIX,
+    registry=registry,
+)
+
+provider_logouts = Counter(
+    "provider_logouts",
+    "Sessions that were to be ended at the provider by its API, by outcome.",
+    ("outcome",),
+    namespace=PREFIX,
+    registry=registry,
+)
+
+app_notifications = Counter(
+    "app_notifications",
+    "Calls of the app's logout for sessions that were revoked, by result.",
+    ("result",),
+    namespace=PREFIX,
+    registry=registry,
+)
+
+provider_checks = Counter(
+    "provider_checks",
+    "Sessions that the provider was to be asked about, by what is known then.",
+    ("standing",),
+    namespace=PREFIX,
+    registry=registry,
+)
+
 accept_errors = Counter(
     "accept_errors",
     "Connections that could not be accepted for want of descriptors or memory, by error.",

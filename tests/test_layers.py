@@ -19,7 +19,7 @@ LAYERS = (
     {"cli"},
     {"app", "demo", "kube"},
     {"config"},
-    {"proxy", "control", "workers"},
+    {"proxy", "control", "workers", "outbound"},
     {"gate"},
     {"bindings", "oidc", "stores"},
     {"http1", "core"},
@@ -40,6 +40,9 @@ FORBIDDEN = {
     ("proxy", "stores"): "only the gate asks whose a request is",
     ("gate", "oidc"): "the gate knows sessions, not tokens",
     ("control", "gate"): "the control plane judges no requests",
+    ("outbound", "gate"): "what follows a logout judges no requests",
+    ("outbound", "config"): "only app reads the configuration",
+    ("outbound", "http1"): "aiohttp speaks HTTP to providers",
     ("workers", "gate"): "workers share numbers and logins, not judgements",
     ("proxy", "config"): "only app reads the configuration",
     ("control", "http1"): "aiohttp speaks HTTP for the control plane",
@@ -48,7 +51,7 @@ FORBIDDEN = {
     ("workers", "http1"): "aiohttp carries the line between our own processes",
     **{
         ("kube", part): "manifests in, manifests out: only cli puts the webhook on a server"
-        for part in ("proxy", "control", "workers", "bindings", "oidc", "stores", "http1")
+        for part in ("proxy", "control", "workers", "outbound", "bindings", "oidc", "stores", "http1")
     },
     ("config", "core"): "a configuration is words; app turns them into rules",
     ("oidc", "http1"): "aiohttp speaks HTTP to providers",

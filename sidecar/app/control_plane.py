@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 
 from sidecar import clock
 from sidecar.app.binders import refuses_unjoined
+from sidecar.app.outbound import Outbound
 from sidecar.app.process import site
 from sidecar.app.providers import Provider
 from sidecar.app.receivers import Receivers
@@ -49,6 +50,7 @@ class ControlPlane:
         ops: socket.socket,
         relay: socket.socket,
         joins: Joins,
+        outbound: Outbound,
         gates: Mapping[str, Check],
         shown: Mapping[str, Check],
         collectors: Iterable[Collector] = (),
@@ -56,12 +58,17 @@ class ControlPlane:
     ) -> None:
         """Serve until the stack ends. `gates` decide readiness, together with the first load; `shown` does not."""
         state = self._state
-        await site(stack, control_runner(prefix=self._prefix, endpoints=self._receivers.endpoints), control)
+        endpoints = dict(self._receivers.endpoints)
+        if outbound.signed_out is not None:
+            endpoints["signed-out"] = outbound.signed_out
+        await site(stack, control_runner(prefix=self._prefix, endpoints=endpoints), control)
         loaded: Mapping[str, Check] = {"revocations": lambda: None if state.feed.loaded.is_set() else "not loaded yet"}
         told = {"store": state.problem, "freshness": state.staleness, **self._key_problems(), **self._receivers.shown}
         told |= shown
         await site(stack, ops_runner(gates={**loaded, **gates}, shown=told, collectors=collectors, pod=pod), ops)
-        app = relay_app(self._relayed(), logins=joins, refuses_unjoined=lambda: self._refuses_unjoined)
+        app = relay_app(
+            self._relayed(), logins=joins, refuses_unjoined=lambda: self._refuses_unjoined, keep=outbound.keep
+        )
         await site(stack, web.AppRunner(app, access_log=None), relay)
 
     def _relayed(self) -> list[RelayedProvider]:

@@ -21,6 +21,7 @@ from sidecar.app.control_plane import ControlPlane
 from sidecar.app.exposure import exposure
 from sidecar.app.gate import build_gate
 from sidecar.app.observing import report, say_whether_enforcing
+from sidecar.app.outbound import NOTHING, open_outbound, unfit
 from sidecar.app.process import Background, announce, first_of, lifeline_ends, settle, site, stop_signal
 from sidecar.app.providers import Provider, open_providers, renewed
 from sidecar.app.receivers import open_receivers
@@ -71,12 +72,15 @@ async def serve_control(
         reloader = Reloader(accepted.current(), apply=partial(_use, plane, state, providers, accepted), unfit=_unfit)
         looks = exposure(config)
         tally = Tally(lines=lambda: center.lines, is_alive=roster.__contains__)
+        outbound = await stack.enter_async_context(open_outbound(config, state, providers))
+        state.on_news = outbound.revoked or state.on_news
         await plane.serve(
             stack,
             control=control,
             ops=ops,
             relay=relay,
             joins=logins,
+            outbound=outbound,
             gates=_gates(config, center, draining),
             shown={"configuration": reloader.problem, **looks.shown},
             pod=tally.pod,
@@ -115,6 +119,7 @@ def _hub(state: State, journal: Journal, roster: Roster, logins: PodLogins) -> H
         secret=state.secret_of_store,
         kept_secret=state.kept_secret,
         bindings=state.bindings,
+        keeping=state.keeping,
         publish=state.publisher.publish,
         roster=roster,
         logins=logins,
@@ -128,7 +133,7 @@ def _use(
 ) -> None:
     """Go by another configuration, and all processes of the pod with it."""
     fresh = renewed(providers, loaded.config)
-    build_gate(loaded.config, state, fresh, Counts(), LiveStreams())  # a rehearsal: no worker is to find that it cannot
+    build_gate(loaded.config, state, fresh, Counts(), LiveStreams(), NOTHING)  # a rehearsal: no worker is to fail
     accepted.publish(loaded)  # the last that can fail
     plane.use(loaded.config, fresh)
     say_whether_enforcing(loaded.config)
@@ -141,7 +146,8 @@ async def _pod_numbers(tally: Tally) -> list[Metric]:
 
 def _unfit(old: Config, new: Config) -> list[Path]:
     """Workers that have asked no provider so far know no keys to verify with."""
-    return [("session", "bind")] if needs_provider(new) and not needs_provider(old) else []
+    keyless: list[Path] = [("session", "bind")] if needs_provider(new) and not needs_provider(old) else []
+    return keyless + unfit(old, new)
 
 
 def _gates(config: Config, center: Hub, draining: asyncio.Event) -> dict[str, Check]:

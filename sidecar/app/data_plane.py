@@ -9,6 +9,7 @@ from prometheus_client.registry import Collector
 from sidecar import log
 from sidecar.app.binders import proxy_headers
 from sidecar.app.gate import build_gate, credential_headers
+from sidecar.app.outbound import NOTHING, Outbound
 from sidecar.app.providers import Provider
 from sidecar.app.sockets import allow_descriptors, client_tls
 from sidecar.app.state import State
@@ -32,8 +33,17 @@ _OTHER_DESCRIPTORS = 128  # files, the store, providers, the other listeners and
 class DataPlane:
     """The data plane and what others need of it."""
 
-    def __init__(self, config: Config, state: State, providers: Mapping[str, Provider], *, control_socket: str) -> None:
+    def __init__(
+        self,
+        config: Config,
+        state: State,
+        providers: Mapping[str, Provider],
+        outbound: Outbound = NOTHING,
+        *,
+        control_socket: str,
+    ) -> None:
         self._state = state
+        self._outbound = outbound
         self._counts, self._live = Counts(), LiveStreams()
         stats = Stats()
         self.plane = Plane(
@@ -50,7 +60,7 @@ class DataPlane:
         """All that a configuration says of the data plane and a reload may change; changes nothing by itself."""
         limits = config.limits
         return Conduct(
-            gate=build_gate(config, self._state, providers, self._counts, self._live),
+            gate=build_gate(config, self._state, providers, self._counts, self._live, self._outbound),
             limits=Limits(
                 head_bytes=limits.head_bytes,
                 header_count=limits.header_count,

@@ -5,12 +5,14 @@ from functools import partial
 
 from sidecar import clock
 from sidecar.app.binders import claimants, header_binders, proxy_headers
+from sidecar.app.outbound import Outbound
 from sidecar.app.providers import Provider
 from sidecar.app.state import State
 from sidecar.bindings.token import TokenBinder
 from sidecar.config.model import Config
 from sidecar.config.session_settings import TokenBinder as TokenSettings
 from sidecar.config.session_settings import TokenEndpointBinder
+from sidecar.core.app_logout import AppPath
 from sidecar.core.credentials import Carriers
 from sidecar.core.denial import Action, Manner
 from sidecar.core.freshness import State as Age
@@ -19,6 +21,7 @@ from sidecar.core.profiles import Declared, Place, carriers_of
 from sidecar.core.routes import Route, Routes, Rule
 from sidecar.core.verdict import Policy
 from sidecar.field_names import fold
+from sidecar.gate.app_logout import AppLogouts
 from sidecar.gate.callbacks import Callbacks
 from sidecar.gate.condemn import Condemner
 from sidecar.gate.counts import Counts
@@ -37,7 +40,12 @@ from sidecar.gate.vouching import VouchingGate
 
 
 def build_gate(
-    config: Config, state: State, providers: Mapping[str, Provider], counts: Counts, live: LiveStreams
+    config: Config,
+    state: State,
+    providers: Mapping[str, Provider],
+    counts: Counts,
+    live: LiveStreams,
+    outbound: Outbound,
 ) -> Gate:
     session, observes = config.session, config.enforcement.mode == "observe"
     carriers, vouchers = _carriers(config), _vouchers(config, state)
@@ -76,6 +84,16 @@ def build_gate(
     )
     denials = Denials(enforcement=enforcer, condemner=condemner, counts=counts, observes=observes)
     counts.bindings = state.directory.count_by_binder
+    teacher = Teacher(identifier=identifier, enforcement=enforcer, directory=state.directory)
+    second_look = SecondLook(
+        identifier=identifier,
+        verdicts=verdicts,
+        teacher=teacher,
+        denials=denials,
+        condemner=condemner,
+        vouchers=vouchers,
+        remember=outbound.remember,
+    )
     relayed = [binder.callback for binder in session.bind if isinstance(binder, TokenEndpointBinder)]
     build = Gate if vouchers is None else partial(VouchingGate, vouchers=vouchers)
     return build(
@@ -85,21 +103,32 @@ def build_gate(
         ),
         verdicts=verdicts,
         denials=denials,
-        second_look=SecondLook(
-            identifier=identifier,
-            verdicts=verdicts,
-            teacher=Teacher(identifier=identifier, enforcement=enforcer, directory=state.directory),
-            denials=denials,
-            condemner=condemner,
-            vouchers=vouchers,
-        ),
+        second_look=second_look,
         condemner=condemner,
         live=live,
         counts=counts,
         routes=_routes(config),
-        logout_paths=[compile_pattern(pattern) for pattern in config.logout.app_paths],
+        app_logouts=AppLogouts(
+            paths=_app_paths(config),
+            identifier=identifier,
+            enforcement=enforcer,
+            teacher=teacher,
+            second_look=second_look,
+            verdicts=verdicts,
+            publish=state.publisher.publish,
+            max_age_s=session.max_age,
+            after=outbound.after_app_logout,
+            observes=observes,
+        ),
         control_prefix=config.control.prefix.encode(),
     )
+
+
+def _app_paths(config: Config) -> list[AppPath]:
+    return [
+        AppPath(compile_pattern(each.path), frozenset(map(str.encode, each.methods)), frozenset(each.status))
+        for each in config.logout.app_paths
+    ]
 
 
 def _vouched(config: Config, state: State) -> Vouched | None:

@@ -18,8 +18,10 @@ from sidecar.app.exposure import exposure
 from sidecar.app.listener import open_public
 from sidecar.app.memory import keep_freed_memory
 from sidecar.app.observing import collected, report, say_whether_enforcing
+from sidecar.app.outbound import open_outbound, unfit
 from sidecar.app.pod import run_pod
 from sidecar.app.process import Background, announce, drain, first_of, settle, stop_signal
+from sidecar.app.provider_check import start_provider_check
 from sidecar.app.providers import Provider, open_providers, renewed
 from sidecar.app.receivers import open_receivers
 from sidecar.app.reload import Reloader
@@ -48,12 +50,13 @@ async def _serve(loaded: Loaded) -> int:
         relay = stack.enter_context(listening(config.control.relay_listen, "control.relay_listen"))
         state = await stack.enter_async_context(open_state(config))
         providers = await stack.enter_async_context(open_providers(config))
+        outbound = await stack.enter_async_context(open_outbound(config, state, providers))
         control_socket = stack.enter_context(private_socket())
-        data = DataPlane(config, state, providers, control_socket=control_socket)
+        data = DataPlane(config, state, providers, outbound, control_socket=control_socket)
         stack.push_async_callback(data.aclose)
         receivers = await stack.enter_async_context(open_receivers(config, state, providers))
         control = ControlPlane(config, state, providers, receivers=receivers)
-        reloader = Reloader(loaded, apply=partial(_use, data, control, providers))
+        reloader = Reloader(loaded, apply=partial(_use, data, control, providers), unfit=unfit)
         looks = exposure(config)
         await control.serve(
             stack,
@@ -61,6 +64,7 @@ async def _serve(loaded: Loaded) -> int:
             ops=ops,
             relay=relay,
             joins=state.logins,
+            outbound=outbound,
             gates={"serving": lambda: "draining" if data.plane.is_draining else None},
             shown={"configuration": reloader.problem, **looks.shown},
             collectors=data.collectors,
@@ -68,7 +72,9 @@ async def _serve(loaded: Loaded) -> int:
         background.run(stack, "settle", settle(state.feed.loaded))
         collect = partial(collected, metrics.registry, *data.collectors)
         background.run(stack, "report", report(collect, observes=reloader.observes))
+        state.on_news = outbound.revoked or state.on_news
         state.start(data.revoked, data.key_changed)
+        await start_provider_check(stack, background, config, state, providers)
         accepting = await open_public(data.plane, config, public)
         background.run(stack, "reload", reloader.run())
         background.run(stack, "exposure", looks.watch())

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from sidecar import clock, log
 from sidecar.bindings.directory import Directory
 from sidecar.bindings.logins import Logins
+from sidecar.bindings.vault import KeepingStore
 from sidecar.config.model import Config
 from sidecar.config.store_settings import StoreSettings
 from sidecar.control.revoker import Revoker
@@ -55,6 +56,8 @@ class State:
         self._retention_s = config.session.max_age + SLACK_S
         self._on_revocation: Callable[[Revocation], None] = lambda _revocation: None
         self._on_load: Callable[[Revocation], None] = lambda _revocation: None
+        # What else wants to hear of revocations after the first load; True: this process took it.
+        self.on_news: Callable[[Revocation, bool], None] = lambda _revocation, _is_ours: None
         self._confirmed: Callable[[], Awaitable[None]] | None = None
         self._settled: Callable[[], Awaitable[bool]] | None = None
         self.publisher = Publisher(store=store, replica=self.replica, on_revocation=self._revoked)
@@ -70,6 +73,7 @@ class State:
         self._log_out = self.publisher.publish_everywhere if everywhere else self.publisher.publish
         self.revoker = Revoker(digester=self.digester, publish=self._publish)
         self.bindings = Bindings(store)
+        self.keeping: KeepingStore = store  # used with `store.secret` only, which is known from the start
         self.keyed = asyncio.Event()  # digests mean something from here on
         # A binding outlives the session that it names: an expired one still denies (state.md B6).
         ttl = int(2 * config.session.max_age + SLACK_S)
@@ -201,14 +205,19 @@ class State:
 
     def _revoked(self, revocation: Revocation) -> None:
         self._tell(self._on_revocation, revocation)
+        self._tell(self.on_news, revocation, True)  # noqa: FBT003 - as its comment says
 
     def _fed(self, revocation: Revocation) -> None:
-        self._tell(self._on_revocation if self.feed.loaded.is_set() else self._on_load, revocation)
+        if not self.feed.loaded.is_set():
+            self._tell(self._on_load, revocation)
+            return
+        self._tell(self._on_revocation, revocation)
+        self._tell(self.on_news, revocation, False)  # noqa: FBT003 - as its comment says
 
-    def _tell(self, whom: Callable[[Revocation], None], revocation: Revocation) -> None:
+    def _tell(self, whom: Callable[..., None], revocation: Revocation, *how: bool) -> None:
         """The replica has it already, and denies. A defect behind it must not keep the next one from the replica."""
         try:
-            whom(revocation)
+            whom(revocation, *how)
         except Exception:  # see above
             _logger.critical("revocation_fault", exc_info=True)
 

@@ -16,7 +16,9 @@ from sidecar.app.accepted import Accepted
 from sidecar.app.binders import needs_provider
 from sidecar.app.data_plane import DataPlane
 from sidecar.app.listener import open_public
+from sidecar.app.outbound import needs_metadata, open_outbound
 from sidecar.app.process import Background, drain, first_of, hung_up, lifeline_ends, settle, stop_signal
+from sidecar.app.provider_check import start_provider_check
 from sidecar.app.providers import Provider, open_providers, renewed
 from sidecar.app.state import State
 from sidecar.config.model import Config
@@ -51,13 +53,15 @@ async def serve_worker(
         background.run(stack, "uplink", uplink.run())  # ends after what asks through it
         stack.push_async_callback(state.aclose)
         providers = await stack.enter_async_context(_providers(config))
-        data = DataPlane(config, state, providers, control_socket=control_path)
+        outbound = await stack.enter_async_context(open_outbound(config, state, providers))
+        data = DataPlane(config, state, providers, outbound, control_socket=control_path)
         stack.push_async_callback(data.aclose)
         uplink.handlers[Call.METRICS] = partial(_numbers, data)
         background.run(stack, "settle", settle(state.feed.loaded))
         background.run(stack, "follow", _follow(hung_up(), accepted, partial(_use, data, providers), stopping))
         state.start(data.revoked, data.key_changed)
         await first_of(state.feed.loaded, stopping, over, background.failed, timeout_s=OPEN_S)
+        await start_provider_check(stack, background, config, state, providers)
         accepting = await open_public(data.plane, config, public)
         serving.set()
         await first_of(stopping, over, background.failed)
@@ -78,8 +82,8 @@ def _state(config: Config, uplink: Uplink, serving: asyncio.Event) -> State:
 
 @contextlib.asynccontextmanager
 async def _providers(config: Config) -> AsyncIterator[Mapping[str, Provider]]:
-    """Only what browsers bring is read here: the relay and the logout endpoint are in the control process."""
-    if not needs_provider(config):
+    """Only what browsers bring is read here, and browsers are sent to providers: the rest is in the control process."""
+    if not needs_provider(config) and not needs_metadata(config):
         yield {}
         return
     async with open_providers(config) as providers:

@@ -164,6 +164,10 @@ class Directory:
         """How many credentials are known here, by the binder's place in `BINDERS`."""
         return self._by_binder
 
+    def sessions(self) -> Iterable[BoundSession]:
+        """The sessions known here; one may come several times. A copy, safe to keep."""
+        return [known.session for known in self._known.values()]
+
     async def aclose(self) -> None:
         """Stop reading."""
         reads = list(self._reads.values())

@@ -10,6 +10,7 @@ from itertools import combinations
 from sidecar.config.address import Address, TcpAddress, UnixAddress, is_loopback
 from sidecar.config.binder_contradiction import binder_contradictions, binder_warnings
 from sidecar.config.model import Config
+from sidecar.config.outbound_contradiction import outbound_contradictions
 from sidecar.config.plain_http import plain_http
 from sidecar.config.problem import Fault, Path
 from sidecar.config.provider_settings import ProviderSettings
@@ -38,6 +39,7 @@ def contradictions(config: Config) -> Iterator[Fault]:
     yield from unbound_contradictions(config)
     yield from _enforcement(config)
     yield from _store(config)
+    yield from outbound_contradictions(config)
 
 
 def warnings(config: Config) -> Iterator[Fault]:
@@ -228,7 +230,7 @@ def _enforcement(config: Config) -> Iterator[Fault]:
         yield from _outside_prefix(config, route.path, (*path, "path"))
     yield from _hidden_routes(rules.routes)
     for index, app_path in enumerate(config.logout.app_paths):
-        yield from _outside_prefix(config, app_path, ("logout", "app_paths", index))
+        yield from _outside_prefix(config, app_path.path, ("logout", "app_paths", index))
 
 
 def _hidden_routes(routes: tuple[Route, ...]) -> Iterator[Fault]:
@@ -320,8 +322,9 @@ def _listener_warnings(config: Config) -> Iterator[Fault]:
 
 def _idle_secrets(config: Config) -> Iterator[Fault]:
     for index, provider in enumerate(config.providers):
-        if provider.client_secret is not None and not any(name.startswith("HS") for name in provider.algorithms):
-            what = "client_secret is not used: no HS256, HS384 or HS512 in algorithms"
+        is_used = config.provider_check.every is not None or any(name.startswith("HS") for name in provider.algorithms)
+        if provider.client_secret is not None and not is_used:
+            what = "client_secret is not used: no HS256, HS384 or HS512 in algorithms, and no provider_check"
             yield Fault(("providers", index, "client_secret"), what)
 
 

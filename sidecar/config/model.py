@@ -16,6 +16,7 @@ from sidecar.config.address import (
     TrustedPeer,
     parse_network,
 )
+from sidecar.config.outbound_settings import OnRevokedSettings, ProviderCheckSettings
 from sidecar.config.process_settings import (
     ControlSettings,
     DrainSettings,
@@ -73,6 +74,10 @@ class Config(Settings):
     """What happens to a request of a session that is over."""
     logout: LogoutSettings = Field(default_factory=LogoutSettings)
     """The app's own logout."""
+    on_revoked: OnRevokedSettings = Field(default_factory=OnRevokedSettings)
+    """What follows when a session was revoked, besides that it is refused."""
+    provider_check: ProviderCheckSettings = Field(default_factory=ProviderCheckSettings)
+    """The provider is asked now and then whether the sessions in use still stand."""
     store: StoreSettings = Field(default_factory=StoreSettings)
     """Where revocations and bindings are kept."""
     drain: DrainSettings = Field(default_factory=DrainSettings)

@@ -116,7 +116,8 @@ class ProviderSettings(Settings):
     ca_file: FileName | None = None
     """CA certificates (PEM) that the provider is verified with; default: those of the system."""
     client_secret: Secret | None = None
-    """The client's secret, {file: PATH} or {env: NAME}; needed only for HS256, HS384 and HS512."""
+    """The client's secret, {file: PATH} or {env: NAME}; needed for HS256, HS384 and HS512, and used by
+    provider_check."""
     logout_token: LogoutTokenSettings = Field(default_factory=LogoutTokenSettings)
     """How strictly logout tokens are read."""
     receive_for: tuple[Text, ...] = ()

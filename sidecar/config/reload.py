@@ -33,7 +33,7 @@ RELOADED: Final = frozenset(
         ("session", "unbound"),
         ("session", "bind"),
         ("enforcement",),
-        ("logout",),
+        ("logout", "app_paths"),
         ("store", "on_stale"),
         ("limits", "head_bytes"),
         ("limits", "header_count"),

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self, get_args
 from pydantic import Field, WithJsonSchema, model_validator
 
 from sidecar.config.address import Issuer
+from sidecar.config.outbound_settings import AfterAppLogoutSettings, AppPath
 from sidecar.config.settings import Settings
 from sidecar.config.template import PageTemplate
 from sidecar.config.values import (
@@ -272,5 +273,8 @@ class EnforcementSettings(Settings):
 class LogoutSettings(Settings):
     """The app's own logout."""
 
-    app_paths: tuple[PathPattern, ...] = ()
-    """Paths of the app's own logout; its answer passes even if the session ended in between."""
+    app_paths: tuple[AppPath, ...] = ()
+    """Paths of the app's own logout, such as /logout or {path: /logout, methods: [POST], status: 302}. Its answer
+    passes even if the session ended in between, and when it says that the session is over, it is over here too."""
+    after_app_logout: AfterAppLogoutSettings = Field(default_factory=AfterAppLogoutSettings)
+    """What follows then."""

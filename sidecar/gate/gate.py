@@ -6,8 +6,7 @@ case runs without waiting: everything is in memory. What has to ask the store or
 awaitable, and the exchange goes on when it is done.
 """
 
-import re
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from typing import Any, Final
 
 from sidecar import clock
@@ -17,10 +16,11 @@ from sidecar.core.callback import CallbackRefused
 from sidecar.core.denial import Answer
 from sidecar.core.form import Body
 from sidecar.core.identity import BoundSession
-from sidecar.core.paths import Place, is_too_odd, matches, path_of, place
+from sidecar.core.paths import Place, is_too_odd, path_of, place
 from sidecar.core.revocation import Revocation
 from sidecar.core.routes import Routes, Rule
 from sidecar.core.verdict import ANONYMOUS, Deny, Identity, Reason
+from sidecar.gate.app_logout import AppLogouts
 from sidecar.gate.callbacks import Callbacks
 from sidecar.gate.condemn import Condemner
 from sidecar.gate.counts import Counts
@@ -53,7 +53,7 @@ class Gate:
         live: LiveStreams,
         counts: Counts,
         routes: Routes,
-        logout_paths: Sequence[re.Pattern[bytes]],
+        app_logouts: AppLogouts,
         control_prefix: bytes,
     ) -> None:
         self._identifier = identifier
@@ -66,7 +66,7 @@ class Gate:
         self._live = live
         self._counts = counts
         self._routes = routes
-        self._logout_paths = tuple(logout_paths)
+        self._app_logouts = app_logouts
         self._control_prefix = control_prefix
         self._is_well = verdicts.is_well  # one look-up less for every request
         self._ordinary: set[bytes] = set()  # paths to which nothing but the default rule applies
@@ -92,7 +92,7 @@ class Gate:
                 return self._begin_callback(request, rule)
             if rule.action is None:
                 return _unjudged(rule)
-            is_logout = self._is_logout(path)
+            is_logout = self._app_logouts.is_path(path)
             self._note_ordinary(path, is_logout=is_logout)
         if self._reads_forms and (judged := self._judge_form(request, rule)) is not None:
             return judged
@@ -102,7 +102,7 @@ class Gate:
             judgement = Judgement(_PERMIT, rule)
             judgement.epoch, judgement.session, judgement.known = self._epoch, known[1], known
             if is_logout:
-                judgement.is_logout_path = True
+                _mark_logout(judgement)
             return judgement
         identity = self._identifier.now(request, now)
         if identity is None:
@@ -224,11 +224,9 @@ class Gate:
         judgement = Judgement(_PERMIT, rule)
         judgement.epoch = self._epoch
         judgement.session = session
-        judgement.is_logout_path = self._is_logout(path)
+        if self._app_logouts.is_path(path):
+            _mark_logout(judgement)
         return judgement
-
-    def _is_logout(self, path: bytes) -> bool:
-        return any(matches(pattern, path) for pattern in self._logout_paths)
 
     def _note_ordinary(self, path: bytes, *, is_logout: bool) -> None:
         """No route, callback, logout or control path: the next request need not look. Long paths hardly repeat."""
@@ -259,7 +257,10 @@ class Gate:
         if not response.sets_cookies and judgement.login is None and not judgement.expired_cookies:
             if judgement.epoch == self._epoch or judgement.identity is ANONYMOUS:
                 return None
-            return look.review(request, judgement, response)
+            if not judgement.is_logout_path:
+                return look.review(request, judgement, response)
+        if judgement.is_logout_path:
+            return self._app_logouts.review(request, judgement, response)
         lesson = look.lesson(request, judgement, response)
         if lesson is None:
             return look.review(request, judgement, response)
@@ -302,7 +303,7 @@ class Gate:
     def must_end(self, judgement: Judgement) -> Reason | None:
         """Why a stream must flow no further: its session is over, or nobody can know any more whether it is."""
         identity, session = judgement.identity, judgement.session
-        if self._verdicts.is_dead(identity) or self._verdicts.is_over(session):
+        if not judgement.is_spared and (self._verdicts.is_dead(identity) or self._verdicts.is_over(session)):
             reason = Reason.REVOKED
         elif self._verdicts.is_in_doubt(identity, session, judgement.rule, clock.boot()):
             reason = Reason.STALE
@@ -318,6 +319,12 @@ class Gate:
         digests = [name for name in names if name is not None]
         credentials = [credential for credential, _ in identity.bound]
         return tuple(dict.fromkeys((*digests, *credentials, *identity.unbound)))
+
+
+def _mark_logout(judgement: Judgement) -> None:
+    """Its answer is looked at in any case: no epoch is this one."""
+    judgement.is_logout_path = judgement.is_spared = True
+    judgement.epoch = -1
 
 
 def _awaited(rule: Rule) -> Judgement:

@@ -45,6 +45,7 @@ class Judgement:
     is_control = False  # for the control application instead of the app
     awaits_body = False  # a callback that cannot be judged before its body is here
     is_logout_path = False
+    is_spared = False  # not cut by a revocation: the app's logout, until its answer says that it is none
     decision = "allow"  # or the reason of a denial, for the access log
     expired_cookies: tuple[bytes, ...] = ()  # Set-Cookie values to add when the request was stripped
     session: BoundSession | None = None  # what new cookies inherit; of a denied request, whom it met

@@ -210,6 +210,10 @@ class Teacher:
         own = {cookie.name for cookie in _cookies_set(lines)}
         return [*lines, *(b"Set-Cookie: " + line for line in expired if line.partition(b"=")[0] not in own)]
 
+    def is_declared(self, name: bytes) -> bool:
+        """Whether a cookie of this name carries a session."""
+        return self._enforcement.is_declared(name)
+
     def gives_out(self, lines: Iterable[bytes]) -> list[SetCookie]:
         """The session cookies that the response sets, without tokens: those speak for themselves."""
         return [cookie for cookie in self._declared(lines) if not self._identifier.is_token_cookie(cookie.name)]

@@ -15,6 +15,7 @@ from sidecar.gate.denials import Denials
 from sidecar.gate.identify import Identifier
 from sidecar.gate.judgement import Judgement, Review
 from sidecar.gate.learn import Lesson, Teacher
+from sidecar.gate.remember import Remember, cookies_of
 from sidecar.gate.verdicts import Verdicts
 from sidecar.gate.vouchers import Vouchers
 from sidecar.http1.request import RequestHead
@@ -36,7 +37,10 @@ class SecondLook:
         denials: Denials,
         condemner: Condemner,
         vouchers: Vouchers | None = None,
+        remember: Remember | None = None,
     ) -> None:
+        """`remember` is handed the cookies of each browser that has a session; None: nobody wants them."""
+        self._remember = remember
         self._vouchers = vouchers
         self._identifier = identifier
         self._verdicts = verdicts
@@ -86,6 +90,8 @@ class SecondLook:
             return self._login_lost(request, judgement, response, Reason.LOGIN)
         if session is not None:
             judgement.session = session
+            if self._remember is not None:
+                await self._remember(session, *cookies_of(request, response, self._teacher.is_declared))
         review = self.review(request, judgement, response, session)
         is_withheld = lesson.withholds and review.answer is None
         if is_withheld and not self._denials.passes(judgement, Deny(Reason.LOGIN), is_late=True):

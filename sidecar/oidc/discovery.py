@@ -35,7 +35,19 @@ class Metadata:
         try:
             return self.endpoints[name]
         except KeyError:
-            raise KeysUnavailable("endpoint_missing", f"the provider's metadata names no usable {name}") from None
+            raise _missing(name) from None
+
+    def for_browsers(self, name: str) -> str:
+        """The same as browsers reach it: as published, on the public issuer. Raises KeysUnavailable."""
+        issuer = urlsplit(self.document["issuer"])
+        found = dict(_endpoints({name: self.document.get(name)}, issuer, issuer))
+        if name not in found:
+            raise _missing(name)
+        return found[name]
+
+
+def _missing(name: str) -> KeysUnavailable:
+    return KeysUnavailable("endpoint_missing", f"the provider's metadata names no usable {name}")
 
 
 def openid_configuration(issuer: str) -> str:

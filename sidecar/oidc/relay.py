@@ -10,7 +10,8 @@ the session is known.
     /jwks /userinfo /introspect /revoke /par  what else an app without a way to the provider needs (`_PASSED`)
 
 Not an open relay: it listens on loopback, talks to loopback peers only, and only to what the discovery document of a
-configured provider names. It adds no credentials and keeps nothing. `client_secret_basic`, `client_secret_post` and
+configured provider names. It adds no credentials and keeps nothing, unless somebody asks to be handed the
+logins (`Keep`). `client_secret_basic`, `client_secret_post` and
 PKCE pass through. `private_key_jwt`, mutual TLS and DPoP are bound to the real endpoint (`aud`, certificate, `htu`):
 the app has to name its URL in the assertion, or the provider refuses and the app gets to see the provider's own error.
 
@@ -86,6 +87,10 @@ class Joins(Protocol):
         """Whether a callback with this code is in flight. One that is not is counted and logged."""
 
 
+# A login, its ID token and the whole answer, for who has to keep something of it. Never raises.
+Keep = Callable[[Session, str, Mapping[str, Any]], Awaitable[None]]
+
+
 @dataclass(frozen=True, slots=True)
 class RelayedProvider:
     """One provider behind the relay. `name` is its place in the path when there are several."""
@@ -101,6 +106,7 @@ def relay_app(
     *,
     logins: Joins,
     refuses_unjoined: Callable[[], bool] = lambda: False,
+    keep: Keep | None = None,
     timeout: aiohttp.ClientTimeout = TIMEOUT,
 ) -> web.Application:
     """The relay as an aiohttp application; the caller binds it to loopback."""
@@ -109,7 +115,7 @@ def relay_app(
     app.cleanup_ctx.append(outbound.lifetime)
     for provider in providers:
         prefix = "" if len(providers) == 1 else f"/{provider.name}"
-        relayed = _Relayed(provider, prefix, logins, outbound, refuses_unjoined=refuses_unjoined)
+        relayed = _Relayed(provider, prefix, logins, outbound, refuses_unjoined=refuses_unjoined, keep=keep)
         app.router.add_post(f"{prefix}/token", relayed.token)
         app.router.add_get(prefix + WELL_KNOWN, relayed.discovery)
         for member, path, methods in _PASSED:
@@ -129,7 +135,9 @@ class _Relayed:
         outbound: Outbound,
         *,
         refuses_unjoined: Callable[[], bool],
+        keep: Keep | None,
     ) -> None:
+        self._keep = keep
         self._provider = provider
         self._prefix = prefix
         self._logins = logins
@@ -179,7 +187,8 @@ class _Relayed:
     async def _join(self, code: str, answer: Answer) -> bool:
         """Tell the callback whom its code stands for. False when there is none any more."""
         try:
-            token = _id_token(answer.body)
+            members = _members(answer.body)
+            token = _id_token(members)
             if token is None:  # OAuth without OpenID Connect: there is no session to know
                 metrics.logins.labels("no_id_token").inc()
                 event(_logger, logging.WARNING, "login_without_id_token", provider=self._provider.name)
@@ -189,6 +198,8 @@ class _Relayed:
             # The app may accept what we could not verify, so its login must not reach the browser.
             event(_logger, logging.WARNING, "login_unverified", provider=self._provider.name, reason=error.reason)
             return await _known(self._logins.fail(code))
+        if self._keep is not None:  # before the app can answer: its user may log out with the next request
+            await self._keep(session, token, members)
         return await _known(self._logins.complete(code, session))
 
     def _note_refusal(self, asked: Mapping[str, object], status: int) -> None:
@@ -286,10 +297,14 @@ def _as_answered(answer: Answer) -> web.Response:
     return web.Response(status=answer.status, body=answer.body, headers=passed(answer.headers, NOT_RETURNED))
 
 
-def _id_token(body: bytes) -> str | None:
+def _members(body: bytes) -> dict[str, Any]:
     answer: Any = decode_json(body)
     if not isinstance(answer, dict):
         raise TokenError("malformed", "the token answer is not a JSON object")
+    return answer
+
+
+def _id_token(answer: Mapping[str, Any]) -> str | None:
     token = answer.get("id_token")
     if token is not None and not isinstance(token, str):
         raise TokenError("malformed", "id_token is not a string")

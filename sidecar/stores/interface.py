@@ -1,7 +1,9 @@
 """What every store can do. One contract-test suite holds all implementations to it (`tests/contracts`).
 
-A store keeps two things: the append-only log of revocations, and bindings (credential digest to session). The log is
-also the snapshot: replaying it gives the whole set. A store knows nothing of replicas, requests or policies.
+A store keeps the append-only log of revocations, and bindings (credential digest to session). The log is also the
+snapshot: replaying it gives the whole set. Where a feature asks for it, it keeps sealed values as well, which it cannot
+read, and claims, by which one of several processes does what has to be done once. A store knows nothing of replicas,
+requests or policies.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -122,3 +124,15 @@ class Store(Protocol):
 
     async def put_binding(self, credential: bytes, session: BoundSession, ttl: int) -> None:
         """Bind, replacing what was there; kept for at least `ttl` seconds. Returns when it can be read elsewhere."""
+
+    async def put_sealed(self, name: bytes, value: bytes, ttl: int) -> None:
+        """Keep an encrypted value under a digest, replacing what was there; for at least `ttl` seconds."""
+
+    async def get_sealed(self, name: bytes) -> bytes | None:
+        """The value under a digest, None when there is none (or it expired)."""
+
+    async def delete_sealed(self, name: bytes) -> None:
+        """Forget a sealed value; nothing happens when there is none."""
+
+    async def claim(self, name: bytes, ttl: int) -> bool:
+        """Whether the caller is the first to claim this digest within `ttl` seconds: true for one of all processes."""

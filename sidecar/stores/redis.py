@@ -6,6 +6,7 @@
                       when that is `superseded`; `asked` means nothing (`redis_append.py`)
     {lg:rv}:replicas  hash: process -> its heartbeat, and how far it has come (`redis_presence.py`)
     lg:b:<digest>     one binding
+    lg:v:<digest>     one sealed value, where a feature keeps one; lg:c:<digest>: one claim
 
 `lg` is the namespace; the braces keep the first three in one cluster slot. No Lua, no CONFIG, no keyspace events. The
 commands are those of the ACL in docs/operations.md; a test runs everything with exactly these rights.
@@ -96,7 +97,7 @@ class RedisStore:
         self._where = place
         self._log = log_key(namespace)
         self._meta = f"{{{namespace}:rv}}:meta"
-        self._binding_prefix = f"{namespace}:b:".encode()
+        self._binding_prefix, self._sealed_prefix, self._claim_prefix = (f"{namespace}:{k}:".encode() for k in "bvc")
         self._boot = boot
         self._early = early
         self._durability = durability
@@ -225,7 +226,7 @@ class RedisStore:
         seconds, _ = await self._writer.ask("TIME")
         await trim(self._writer, self._log, self._unpack, min(seconds, self._early()))
 
-    # Bindings
+    # Bindings, sealed values, claims
 
     async def get_binding(self, credential: bytes) -> BoundSession | None:
         value = await self._bindings.ask("GET", self._binding_prefix + credential)
@@ -236,6 +237,19 @@ class RedisStore:
         # every login would wait for it.
         key, value = self._binding_prefix + credential, pack_binding(session)
         await self._bindings.ask("SET", key, value, "EX", max(ttl, 1))
+
+    async def put_sealed(self, name: bytes, value: bytes, ttl: int) -> None:
+        await self._bindings.ask("SET", self._sealed_prefix + name, value, "EX", max(ttl, 1))
+
+    async def get_sealed(self, name: bytes) -> bytes | None:
+        value: bytes | None = await self._bindings.ask("GET", self._sealed_prefix + name)
+        return value
+
+    async def delete_sealed(self, name: bytes) -> None:
+        await self._bindings.ask("DEL", self._sealed_prefix + name)
+
+    async def claim(self, name: bytes, ttl: int) -> bool:
+        return await self._bindings.ask("SET", self._claim_prefix + name, b"", "NX", "EX", max(ttl, 1)) is not None
 
     # Parts of the above
 

@@ -46,6 +46,12 @@ STEPS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX binding_expires ON binding (expires)",
         "CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID",
     ),
+    (
+        "CREATE TABLE sealed (name BLOB PRIMARY KEY, value BLOB NOT NULL, expires INTEGER NOT NULL) WITHOUT ROWID",
+        "CREATE INDEX sealed_expires ON sealed (expires)",
+        "CREATE TABLE claim (name BLOB PRIMARY KEY, expires INTEGER NOT NULL) WITHOUT ROWID",
+        "CREATE INDEX claim_expires ON claim (expires)",
+    ),
 )
 
 # By primary result code, which is stable; the text of an error is not.
@@ -176,6 +182,19 @@ class SqliteStore:
         replace = "REPLACE INTO binding (credential, session, expires) VALUES (?, ?, ?)"
         await self._commits.add([(replace, (credential, pack_binding(session), int(self._late()) + ttl + 1))])
 
+    async def put_sealed(self, name: bytes, value: bytes, ttl: int) -> None:
+        replace = "REPLACE INTO sealed (name, value, expires) VALUES (?, ?, ?)"
+        await self._commits.add([(replace, (name, value, int(self._late()) + ttl + 1))])
+
+    async def get_sealed(self, name: bytes) -> bytes | None:
+        return await self._in_thread(self._opened.sealed, name, self._early())
+
+    async def delete_sealed(self, name: bytes) -> None:
+        await self._commits.add([("DELETE FROM sealed WHERE name = ?", (name,))])
+
+    async def claim(self, name: bytes, ttl: int) -> bool:
+        return await self._in_thread(self._opened.claim, name, self._early(), int(self._late()) + ttl + 1)
+
     async def _next(self) -> Batch:
         rows = await self._in_thread(self._opened.log_after, self._cursor)
         if rows:
@@ -264,6 +283,18 @@ class _Database:
             row = self._connection.execute(sql, (credential, now)).fetchone()
             return None if row is None else row[0]
 
+    def sealed(self, name: bytes, now: float) -> bytes | None:
+        with self._errors():
+            sql = "SELECT value FROM sealed WHERE name = ? AND expires > ?"
+            row = self._connection.execute(sql, (name, now)).fetchone()
+            return None if row is None else row[0]
+
+    def claim(self, name: bytes, now: float, expires: int) -> bool:
+        sql = """INSERT INTO claim VALUES (?, ?)
+                 ON CONFLICT (name) DO UPDATE SET expires = excluded.expires WHERE claim.expires <= ?"""
+        with self._errors(), self._transaction() as connection:
+            return connection.execute(sql, (name, expires, now)).rowcount > 0
+
     def kept_secret(self) -> bytes | None:
         with self._errors():
             row = self._connection.execute("SELECT value FROM meta WHERE name = 'secret'").fetchone()
@@ -292,8 +323,10 @@ class _Database:
                  ifnull((SELECT seq FROM log WHERE expires > ? ORDER BY seq LIMIT 1), 9223372036854775807) LIMIT ?)"""
         bindings = """DELETE FROM binding WHERE credential IN
                       (SELECT credential FROM binding WHERE expires <= ? LIMIT ?)"""
+        sealed = "DELETE FROM sealed WHERE name IN (SELECT name FROM sealed WHERE expires <= ? LIMIT ?)"
+        claims = "DELETE FROM claim WHERE name IN (SELECT name FROM claim WHERE expires <= ? LIMIT ?)"
         with self._errors(), self._transaction() as connection:
-            return sum(connection.execute(sql, (now, PAGE)).rowcount for sql in (log, bindings))
+            return sum(connection.execute(sql, (now, PAGE)).rowcount for sql in (log, bindings, sealed, claims))
 
     def _prepare(self) -> None:
         if self._pragma("application_id") != APPLICATION_ID and self._has_tables():

@@ -15,6 +15,7 @@ from aiohttp import web
 
 from sidecar import metrics
 from sidecar.bindings.directory import BindingStore
+from sidecar.bindings.vault import KeepingStore
 from sidecar.core.freshness import Freshness
 from sidecar.core.identity import Digester
 from sidecar.core.revocation import Revocation
@@ -23,7 +24,7 @@ from sidecar.stores.packing import pack_binding
 from sidecar.workers.journal import Journal, Page, Reader
 from sidecar.workers.line import Call, Handler, Line
 from sidecar.workers.logins import PodLogins
-from sidecar.workers.messages import News, pack_news, unpack_code, unpack_put, unpack_revocations
+from sidecar.workers.messages import News, pack_news, unpack_code, unpack_named, unpack_put, unpack_revocations
 from sidecar.workers.roster import Member, Roster
 
 TURN_S = 0.1  # how long a question waits for news: a worker is at most this much less fresh than the control process
@@ -61,6 +62,7 @@ class Hub:
         secret: Callable[[], Awaitable[bytes]],
         kept_secret: Callable[[], Awaitable[bytes | None]],
         bindings: BindingStore,
+        keeping: KeepingStore,
         publish: Callable[[Sequence[Revocation]], Awaitable[None]],
         roster: Roster,
         logins: PodLogins,
@@ -75,6 +77,7 @@ class Hub:
         self._secret = secret
         self._kept_secret = kept_secret
         self._bindings = bindings
+        self._keeping = keeping
         self._publish = publish
         self._roster = roster
         self._logins = logins
@@ -144,6 +147,10 @@ class Hub:
             Call.APPEND: self._append,
             Call.GET_BINDING: self._get_binding,
             Call.PUT_BINDING: self._put_binding,
+            Call.GET_SEALED: self._get_sealed,
+            Call.PUT_SEALED: self._put_sealed,
+            Call.DELETE_SEALED: self._delete_sealed,
+            Call.CLAIM: self._claim,
             Call.BEGIN: self._begin,
             Call.END: self._end,
         }
@@ -207,6 +214,22 @@ class Hub:
     async def _put_binding(self, _visitor: Visitor, payload: bytes) -> bytes:
         await self._bindings.put_binding(*unpack_put(payload))
         return b""
+
+    async def _get_sealed(self, _visitor: Visitor, payload: bytes) -> bytes:
+        return await self._keeping.get_sealed(payload) or b""
+
+    async def _put_sealed(self, _visitor: Visitor, payload: bytes) -> bytes:
+        name, ttl, value = unpack_named(payload)
+        await self._keeping.put_sealed(name, value, ttl)
+        return b""
+
+    async def _delete_sealed(self, _visitor: Visitor, payload: bytes) -> bytes:
+        await self._keeping.delete_sealed(payload)
+        return b""
+
+    async def _claim(self, _visitor: Visitor, payload: bytes) -> bytes:
+        name, ttl, _ = unpack_named(payload)
+        return b"\x01" if await self._keeping.claim(name, ttl) else b""
 
     # Logins
 

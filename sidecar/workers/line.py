@@ -40,6 +40,10 @@ class Call(enum.IntEnum):
     BEGIN = 7  # code: answered when it is this callback's turn
     END = 8  # code
     KEPT_SECRET = 9  # -> the secret that the store made once, or nothing
+    GET_SEALED = 10  # name -> value, or nothing
+    PUT_SEALED = 11  # name, ttl, value
+    DELETE_SEALED = 12  # name
+    CLAIM = 13  # name, ttl -> whether this was the first
     # The control process asks a worker
     JOIN = 20  # code and session -> whether a callback was waiting
     FAIL = 21  # code -> the same

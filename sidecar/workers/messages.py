@@ -61,6 +61,17 @@ def unpack_put(payload: bytes) -> tuple[bytes, BoundSession, int]:
     return credential, unpack_binding(payload[_PUT.size :]), ttl
 
 
+def pack_named(name: bytes, ttl: int, value: bytes = b"") -> bytes:
+    """PUT_SEALED and CLAIM."""
+    return _PUT.pack(name, ttl) + value
+
+
+def unpack_named(payload: bytes) -> tuple[bytes, int, bytes]:
+    """What `pack_named` made."""
+    name, ttl = _PUT.unpack_from(payload)
+    return name, ttl, payload[_PUT.size :]
+
+
 def pack_join(code: str, session: Session) -> bytes:
     """JOIN. A code is any text that a URL can hold, lone surrogates included; JSON escapes those."""
     return json.dumps({"code": code, "session": dataclasses.asdict(session)}).encode()

@@ -14,7 +14,7 @@ from sidecar.core.revocation import Revocation
 from sidecar.stores.interface import Batch, Mark, StoreError
 from sidecar.stores.packing import unpack_binding
 from sidecar.workers.line import CALL_S, Call, LineLost, Refused
-from sidecar.workers.messages import News, pack_put, pack_revocations, unpack_news
+from sidecar.workers.messages import News, pack_named, pack_put, pack_revocations, unpack_news
 from sidecar.workers.uplink import Uplink
 
 OPEN_S = 10.0  # a control process that has died is back within a second; who waits here is back at once as well
@@ -115,6 +115,18 @@ class RemoteStore:
 
     async def put_binding(self, credential: bytes, session: BoundSession, ttl: int) -> None:
         await self._ask(Call.PUT_BINDING, pack_put(credential, session, ttl))
+
+    async def put_sealed(self, name: bytes, value: bytes, ttl: int) -> None:
+        await self._ask(Call.PUT_SEALED, pack_named(name, ttl, value))
+
+    async def get_sealed(self, name: bytes) -> bytes | None:
+        return await self._ask(Call.GET_SEALED, name) or None
+
+    async def delete_sealed(self, name: bytes) -> None:
+        await self._ask(Call.DELETE_SEALED, name)
+
+    async def claim(self, name: bytes, ttl: int) -> bool:
+        return bool(await self._ask(Call.CLAIM, pack_named(name, ttl)))
 
     async def _next(self) -> News:
         return unpack_news(await self._ask(Call.FOLLOW, bytes((self._is_serving(),))))

@@ -131,6 +131,16 @@ FIRING = {
     "LogoutSidecarStoreDown": [("store_up", "0x300", "1x300")],
     "LogoutSidecarReplicaStale": [("replica_age_seconds", "30x300", "1x300")],
     "LogoutSidecarLogoutsWaiting": [("outbox_length", "2x300", "0x300")],
+    "LogoutSidecarProviderLogoutsFailing": [
+        ('provider_logouts_total{outcome="forbidden"}', "0+1x300", "1x300"),
+        ('provider_logouts_total{outcome="ended"}', "1x300", "0+1x300"),
+        ('provider_logouts_total{outcome="gone"}', "1x300", "0+1x300"),
+    ],
+    "LogoutSidecarProviderChecksFailing": [
+        ('provider_checks_total{standing="broken"}', "0+1x300", "1x300"),
+        ('provider_checks_total{standing="alive"}', "1x300", "0+1x300"),
+        ('provider_checks_total{standing="expired"}', "1x300", "0+1x300"),
+    ],
     "LogoutSidecarLogoutsRefused": [
         ('logout_tokens_total{result="rejected",reason="expired"}', "0+1x300", "1x300"),
         ('logout_tokens_total{result="accepted",reason="ok"}', "1x300", "0+1x300"),

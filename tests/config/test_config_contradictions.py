@@ -29,6 +29,8 @@ def _session(keys: str) -> str:
 
 ISSUER = "issuer: https://idp.example.com"
 TOKEN = "{from: token, cookie: id_token}"
+END_SESSION = "logout: {after_app_logout: {end_session: {enabled: true"
+SECRETS = "store: {secret: {env: SECRET}}\n"
 TOKEN_ENDPOINT = "{from: token_endpoint, callback: /cb}"
 KEYCLOAK = "{from: keycloak_code, callback: /cb}"
 HEADER = "{from: header, sub: X-User, login_time: X-Since}"
@@ -38,6 +40,24 @@ CREDENTIALS = "credentials: [{cookie: a}]"
 def _two_providers(bind: str) -> str:
     providers = f"providers: [{{{ISSUER}, client_id: [a, b]}}, {{issuer: https://two.example.com, client_id: c}}]\n"
     return f"{UPSTREAM}{providers}session: {{bind: [{bind}], {CREDENTIALS}}}\n"
+
+
+NOTIFY = "on_revoked.notify_app"
+
+
+def _notify(keys: str, *, credential: str = "cookie: s") -> str:
+    session = f"credentials: [{{{credential}}}], bind: [{TOKEN_ENDPOINT}, {{from: token, cookie: i}}]"
+    return _session(session) + SECRETS + f"on_revoked: {{notify_app: {{path: /logout, {keys}}}}}\n"
+
+
+STRIVACITY = "logout.after_app_logout.strivacity"
+FETCHED = "client_credentials: {token_url: https://t.example.com, client_id: x, client_secret: {env: SECRET}}"
+
+
+def _strivacity(keys: str, *, url: str = "https://acme.example.com", providers: str = "") -> str:
+    listed = f"providers: [{{issuer: https://idp.example.com, client_id: app}}, {providers}]\n"
+    api = f"{{base_url: {url}, {keys}}}"
+    return f"{UPSTREAM}{BIND}{SECRETS}{listed}logout: {{app_paths: [/x], after_app_logout: {{strivacity: {api}}}}}\n"
 
 
 CONTRADICTIONS = [
@@ -66,6 +86,91 @@ CONTRADICTIONS = [
         "belongs to the sidecar",
     ),
     (GOOD + "logout: {app_paths: [/_sidecar/logout]}", "logout.app_paths[0]", "belongs to the sidecar"),
+    (GOOD + "logout: {app_paths: [{path: /_sidecar/x}]}", "logout.app_paths[0]", "belongs to the sidecar"),
+    (
+        GOOD + SECRETS + "public_url: https://app.example.com\n" + END_SESSION + "}}}",
+        "logout.after_app_logout.end_session.enabled",
+        "nothing follows a logout that no path is known for",
+    ),
+    (
+        GOOD + SECRETS + END_SESSION + "}}, app_paths: [/logout]}",
+        "logout.after_app_logout.end_session.enabled",
+        "where to send the browser back to",
+    ),
+    (
+        GOOD + "public_url: https://app.example.com\n" + END_SESSION + "}}, app_paths: [/logout]}",
+        "logout.after_app_logout.end_session.enabled",
+        "must not be in the store",
+    ),
+    (_strivacity("token: {env: SECRET}"), f"{STRIVACITY}.base_url", "accounts are in an identity store"),
+    (
+        _strivacity(f"identity_store: c, {FETCHED}").replace(
+            BIND, "session: {credentials: [{cookie: s}], bind: [{from: form_post, callback: /cb}]}\n"
+        ),
+        f"{STRIVACITY}.base_url",
+        "account and session come from an ID token",
+    ),
+    (_strivacity("identity_store: c"), f"{STRIVACITY}.base_url", "the API takes one bearer token"),
+    (
+        _strivacity(f"identity_store: c, token: {{env: SECRET}}, {FETCHED}"),
+        f"{STRIVACITY}.base_url",
+        "the API takes one bearer token",
+    ),
+    (
+        _strivacity("identity_store: c, client_credentials: {token_url: https://t.example.com, client_id: x}"),
+        f"{STRIVACITY}.client_credentials.token_url",
+        "the token endpoint wants a client_secret",
+    ),
+    (
+        _strivacity(f"identity_store: c, issuer: https://other.example.com, {FETCHED}"),
+        f"{STRIVACITY}.issuer",
+        "no such provider",
+    ),
+    (
+        _strivacity(f"identity_store: c, {FETCHED}", providers="{issuer: https://b.example.com, client_id: b}"),
+        f"{STRIVACITY}.base_url",
+        "of several providers",
+    ),
+    (
+        _strivacity(f"identity_store: c, {FETCHED}", url="http://acme.example.com"),
+        f"{STRIVACITY}.base_url",
+        "http beyond loopback",
+    ),
+    (
+        _strivacity(f"identity_store: c, {FETCHED}").replace("https://t.", "http://t."),
+        f"{STRIVACITY}.client_credentials.token_url",
+        "http beyond loopback",
+    ),
+    (
+        GOOD + "logout: {after_app_logout: {strivacity: {identity_store: c}}}",
+        f"{STRIVACITY}.identity_store",
+        "means nothing without the API's address",
+    ),
+    (
+        f"{UPSTREAM}{BIND}{SECRETS}public_url: https://app.example.com\n"
+        "providers: [{issuer: https://idp.example.com, client_id: [a, b]}]\n" + END_SESSION + ", hint: none}}, "
+        "app_paths: [/logout]}",
+        "logout.after_app_logout.end_session.hint",
+        "without a hint nobody knows",
+    ),
+    (
+        _notify("").replace(f"{TOKEN_ENDPOINT}, ", ""),
+        f"{NOTIFY}.path",
+        "at a login that the sidecar sees",
+    ),
+    (_notify("", credential="header: X"), f"{NOTIFY}.path", "without a cookie there is nothing"),
+    (_notify("").replace(SECRETS, ""), f"{NOTIFY}.path", "must not be in the store"),
+    (_notify("csrf: {input: t}"), f"{NOTIFY}.csrf.input", "a token comes from a page"),
+    (_notify("csrf: {path: /p}"), f"{NOTIFY}.csrf.path", "the token in one place"),
+    (_notify("csrf: {path: /p, input: t, cookie: c}"), f"{NOTIFY}.csrf.path", "the token in one place"),
+    (_notify("csrf: {path: /p, meta: t}"), f"{NOTIFY}.csrf.path", "where is the token to be sent"),
+    (GOOD + "on_revoked: {notify_app: {csrf: {path: /p, input: t}}}", f"{NOTIFY}.csrf.path", "nothing calls the app"),
+    (GOOD + SECRETS + "provider_check: {every: 5m}", "provider_check.every", "a login that goes through the relay"),
+    (
+        _session(f"credentials: [{{cookie: s}}], bind: [{TOKEN_ENDPOINT}]") + "provider_check: {every: 5m}",
+        "provider_check.every",
+        "must not be in the store",
+    ),
     (_provider("issuer: http://idp.example.com"), "providers[0].issuer", "http beyond loopback"),
     (_provider("issuer: http://127.0.0.1.example.com"), "providers[0].issuer", "http beyond loopback"),
     (_provider(f"{ISSUER}, jwks_uri: http://idp.example.com/k"), "providers[0].jwks_uri", "http beyond loopback"),

@@ -28,6 +28,7 @@ SHOWN = {
     "session.credentials",
     "session.bind",
     "enforcement.routes",
+    "logout.app_paths",
     "receivers.security_events",
     "receivers.global_token_revocation",
 }
@@ -102,7 +103,8 @@ def test_the_example_is_valid_by_model_and_by_schema(schema: dict[str, Any], exa
 
 
 def test_every_default_in_the_example_is_the_default_of_the_model(example: dict[str, Any]) -> None:
-    needed = {"upstream": {"url": example["upstream"]["url"]}, "session": {}, "enforcement": {}, "receivers": {}}
+    sections = ("session", "enforcement", "receivers", "logout")
+    needed = {"upstream": {"url": example["upstream"]["url"]}, **{section: {} for section in sections}}
     needed["providers"] = [{key: example["providers"][0][key] for key in ("issuer", "client_id")}]
     for path in SHOWN - {"providers", "upstream.url"}:
         section, key = path.split(".")

@@ -16,6 +16,7 @@ from sidecar.config.address import (
     parse_store,
     parse_upstream,
 )
+from sidecar.config.load import load_all
 from sidecar.config.values import format_duration, parse_duration, parse_size
 
 ANYTHING = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.lists(st.text()))
@@ -253,3 +254,24 @@ def test_no_url_breaks_the_parser(url: str) -> None:
         assert parse_upstream(url).scheme in {"http", "https"}
     except PydanticCustomError:
         assert True
+
+
+APP_PATHS = [
+    ("[/logout]", [("/logout", (), ())]),
+    ("[{path: /x}]", [("/x", (), ())]),
+    ("[/a, {path: /b, methods: [POST], status: 302}]", [("/a", (), ()), ("/b", ("POST",), (302,))]),
+    ("[{path: /b, status: [204, 303]}]", [("/b", (), (204, 303))]),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), APP_PATHS)
+def test_a_logout_path_is_a_path_or_has_conditions(write, base, text, expected) -> None:
+    config = load_all(write(f"{base}logout: {{app_paths: {text}}}\n")).config
+    assert [(each.path, each.methods, each.status) for each in config.logout.app_paths] == expected
+
+
+@pytest.mark.parametrize("text", ["[logout]", "[{path: logout}]", "[7]", "[{}]", "[{path: /x, status: 99}]", "/logout"])
+def test_what_is_no_logout_path_is_told_with_its_place(problems, base, text) -> None:
+    (problem,) = problems(f"{base}logout: {{app_paths: {text}}}\n")
+    assert "logout.app_paths" in problem.path
+    assert problem.mark.line == 7

@@ -197,6 +197,7 @@ async def test_every_right_of_the_documented_acl_is_needed_and_used(places, new_
     await store.prune()
     await store.put_binding(b"c" * 16, SESSION, 60)
     await store.get_binding(b"c" * 16)
+    await store.delete_sealed(b"n" * 16)
 
     assert server.command("HKEYS", "{lg:rv}:replicas") == [store._presence.name]
     used = {name.removeprefix("cmdstat_") for name in server.command("INFO", "commandstats")}

@@ -282,6 +282,64 @@ async def test_a_binding_can_be_read_elsewhere_when_put_returns(shared_place):
     assert await theirs.get_binding(b"c" * 16) == SESSION
 
 
+# Sealed values and claims
+
+
+@pytest.mark.parametrize("value", [b"x", bytes(range(256)) * 40], ids=["short", "long, with every byte"])
+async def test_a_sealed_value_is_returned_as_it_was_put(store, value):
+    await store.put_sealed(b"n" * 16, value, 3600)
+
+    assert await store.get_sealed(b"n" * 16) == value
+
+
+async def test_an_unknown_name_has_no_sealed_value_and_a_binding_is_none(store):
+    await store.put_sealed(b"n" * 16, b"value", 3600)
+    await store.put_binding(b"c" * 16, SESSION, 3600)
+
+    assert await store.get_sealed(b"m" * 16) is None
+    assert await store.get_sealed(b"c" * 16) is None
+
+
+async def test_a_sealed_value_is_replaced_by_the_next_and_gone_when_deleted(store):
+    await store.put_sealed(b"n" * 16, b"old", 3600)
+    await store.put_sealed(b"n" * 16, b"new", 3600)
+    assert await store.get_sealed(b"n" * 16) == b"new"
+
+    await store.delete_sealed(b"n" * 16)
+    await store.delete_sealed(b"n" * 16)
+    assert await store.get_sealed(b"n" * 16) is None
+
+
+async def test_a_sealed_value_ends_with_its_time(store):
+    await store.put_sealed(b"n" * 16, b"value", 1)
+    assert await store.get_sealed(b"n" * 16) == b"value"
+
+    async with asyncio.timeout(5):
+        while await store.get_sealed(b"n" * 16) is not None:
+            await asyncio.sleep(0.05)
+
+
+async def test_of_all_who_claim_at_once_one_is_the_first(shared_place):
+    stores = [await shared_place.store() for _ in range(2)]
+    for store in stores:
+        await store.get_sealed(b"n" * 16)  # connected
+
+    won = await asyncio.gather(*(store.claim(b"n" * 16, 3600) for store in stores for _ in range(3)))
+
+    assert won.count(True) == 1
+
+
+async def test_a_claim_can_be_made_again_when_its_time_is_over_and_others_are_others(store):
+    assert await store.claim(b"n" * 16, 1)
+    assert not await store.claim(b"n" * 16, 1)
+    assert await store.claim(b"m" * 16, 3600)
+
+    async with asyncio.timeout(5):
+        while not await store.claim(b"n" * 16, 3600):
+            await asyncio.sleep(0.05)
+    assert not await store.claim(b"n" * 16, 3600)
+
+
 # Secret and life
 
 

@@ -5,7 +5,7 @@ import base64
 import gzip
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -194,6 +194,44 @@ async def test_the_app_gets_its_answer_only_after_the_session_is_known(bench: Be
             go_on.set()
             assert (await exchange)[0] == 200
             assert login.session is not None
+
+
+async def test_who_keeps_logins_has_kept_this_one_before_the_app_can_answer(bench: Bench) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    kept: list[tuple[Session, str]] = []
+
+    async def keep(session: Session, id_token: str, answer: Mapping[str, Any]) -> None:
+        kept.append((session, id_token))
+        assert answer["access_token"] == "secret-access"
+        begun.set()
+        await go_on.wait()
+
+    async with client_session() as http:
+        app = relay_app([relayed(bench.provider, http)], logins=bench.logins, keep=keep)
+        async with serving(app) as bench.relay:
+            login = await bench.logins.begin("secret-code")
+            exchange = asyncio.create_task(bench.exchange())
+            await begun.wait()
+            assert login.session is None
+            go_on.set()
+            answer = json.loads((await exchange)[1])
+    assert kept == [(login.session, answer["id_token"])]
+
+
+async def test_a_login_that_does_not_hold_is_not_kept(bench: Bench) -> None:
+    kept: list[str] = []
+
+    async def keep(_session: Session, id_token: str, _answer: Mapping[str, Any]) -> None:
+        kept.append(id_token)
+
+    bench.provider.key = STRANGER
+    async with client_session() as http:
+        app = relay_app([relayed(bench.provider, http)], logins=bench.logins, keep=keep)
+        async with serving(app) as bench.relay:
+            login = await bench.logins.begin("secret-code")
+            await bench.exchange()
+    assert login.failed
+    assert kept == []
 
 
 async def test_the_request_reaches_the_provider_as_the_app_wrote_it(bench: Bench) -> None:

@@ -10,7 +10,7 @@ import ipaddress
 import socket
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from sidecar import clock
 from sidecar.bindings.directory import Directory
 from sidecar.bindings.logins import Logins
 from sidecar.bindings.trusted_header import HeaderBinder
+from sidecar.core.app_logout import AppPath, Ended
 from sidecar.core.credentials import Carriers
 from sidecar.core.denial import Action
 from sidecar.core.freshness import Freshness, State
@@ -30,6 +31,7 @@ from sidecar.core.replica import Replica
 from sidecar.core.revocation import Revocation, expiry, of_logout
 from sidecar.core.routes import Route, Routes, Rule
 from sidecar.core.verdict import Policy
+from sidecar.gate.app_logout import AppLogouts, nothing
 from sidecar.gate.callbacks import Callbacks, Claimant
 from sidecar.gate.condemn import Condemner
 from sidecar.gate.counts import Counts
@@ -173,25 +175,46 @@ class Stage:
             observes=observes,
         )
         denials = Denials(enforcement=enforcement, condemner=self.condemner, counts=self.counts, observes=observes)
+        second_look = SecondLook(
+            identifier=self.identifier,
+            verdicts=verdicts,
+            teacher=teacher,
+            denials=denials,
+            condemner=self.condemner,
+            vouchers=vouchers,
+            remember=self._remember,
+        )
+        self.remembered: list[tuple[bytes, bytes]] = []  # the cookies that browsers have, and had before
+        self.ended: list[Ended] = []
+        self.after: Callable[[Ended], Awaitable[str | None]] = nothing  # what follows a logout of the app
+
+        async def after(ended: Ended) -> str | None:
+            self.ended.append(ended)
+            return await self.after(ended)
+
         build = Gate if vouchers is None else partial(VouchingGate, vouchers=vouchers)
         self.gate = build(
             identifier=self.identifier,
             callbacks=Callbacks(patterns=map(compile_pattern, relayed), logins=self.logins, claimants=claimants),
             verdicts=verdicts,
             denials=denials,
-            second_look=SecondLook(
-                identifier=self.identifier,
-                verdicts=verdicts,
-                teacher=teacher,
-                denials=denials,
-                condemner=self.condemner,
-                vouchers=vouchers,
-            ),
+            second_look=second_look,
             condemner=self.condemner,
             live=self.live,
             counts=self.counts,
             routes=Routes(list(routes), Rule(Action(action), login_url)),
-            logout_paths=[compile_pattern(LOGOUT)],
+            app_logouts=AppLogouts(
+                paths=[AppPath(compile_pattern(LOGOUT))],
+                identifier=self.identifier,
+                enforcement=enforcement,
+                teacher=teacher,
+                second_look=second_look,
+                verdicts=verdicts,
+                publish=self.publisher.publish,
+                max_age_s=MAX_AGE_S,
+                after=after,
+                observes=observes,
+            ),
             control_prefix=b"/_sidecar",
         )
         self.feed = Feed(
@@ -277,6 +300,9 @@ class Stage:
 
     def _revoked(self, revocation: Revocation) -> None:
         self.gate.revoked(revocation)
+
+    async def _remember(self, _session: BoundSession, cookies: bytes, before: bytes) -> None:
+        self.remembered.append((cookies, before))
 
     # The two ends
 

@@ -45,6 +45,23 @@ async def test_the_cookie_that_the_app_sets_is_bound_before_the_client_has_it(st
     assert await is_refused(stage, "new")
 
 
+async def test_who_has_to_tell_the_app_is_handed_the_cookies_of_each_browser(stage: Stage):
+    client, app = await callback(stage, "Cookie: theme=dark; JSESSIONID=anonymous")
+    await app.send(LOGGED_IN)
+    await client.expect(LOGGED_IN)
+    assert stage.remembered == [(b"JSESSIONID=new", b"JSESSIONID=anonymous")]
+    await client.send(revoked_cookie(value="new"))
+    await app.head()
+    await app.send(ok(b"", "Set-Cookie: JSESSIONID=rotated", "Set-Cookie: theme=light"))
+    await client.answer()
+    assert stage.remembered[1:] == [(b"JSESSIONID=rotated", b"JSESSIONID=new")]
+    await client.send(revoked_cookie(value="rotated"))
+    await app.head()
+    await app.send(ok(b"", "Set-Cookie: theme=dark"))
+    await client.answer()
+    assert len(stage.remembered) == 2
+
+
 async def test_an_app_that_keeps_the_cookie_is_understood_as_well(stage: Stage):
     client, app = await callback(stage, "Cookie: JSESSIONID=kept")
     await app.send(ok(b"welcome"))

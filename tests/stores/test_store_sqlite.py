@@ -239,6 +239,23 @@ async def test_an_expired_binding_is_pruned_and_a_live_one_stays(tmp_path):
     await store.aclose()
 
 
+async def test_expired_sealed_values_and_claims_are_pruned_and_live_ones_stay(tmp_path):
+    now = 1_800_000_000.0
+    store = SqliteStore(str(tmp_path / "state.db"), early=lambda: now, late=lambda: now)
+    await store.open()
+    for name, ttl in ((b"a" * 16, 10), (b"b" * 16, 100)):
+        await store.put_sealed(name, b"value", ttl)
+        assert await store.claim(name, ttl)
+    now += 50
+    await store.prune()
+
+    for table in ("sealed", "claim"):
+        sql = f"SELECT name FROM {table}"
+        rows = await store._in_thread(lambda sql=sql: store._database._connection.execute(sql).fetchall())
+        assert rows == [(b"b" * 16,)]
+    await store.aclose()
+
+
 # A disk that hangs
 
 

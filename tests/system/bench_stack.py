@@ -83,12 +83,14 @@ class Provider(Process):
 class App(Process):
     """The Flask app. `token_url` is all that an operator changes when the sidecar comes."""
 
-    def __init__(self, *, name: str, folder: Path, port: int, issuer: str, token_url: str | None) -> None:
+    def __init__(
+        self, *, name: str, folder: Path, port: int, issuer: str, token_url: str | None, client_id: str = CLIENT_ID
+    ) -> None:
         sessions = folder / "app-sessions"
         sessions.mkdir(exist_ok=True)
         env = {
             "FLASK_SESSION_FOLDER": str(sessions),
-            "FLASK_OIDC_CLIENT_ID": CLIENT_ID,
+            "FLASK_OIDC_CLIENT_ID": client_id,
             "FLASK_OIDC_CLIENT_SECRET": CLIENT_SECRET,
             "FLASK_OIDC_SERVER_METADATA_URL": f"{issuer}/.well-known/openid-configuration",
         }

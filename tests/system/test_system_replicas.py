@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from bench_browser import Browser, is_refused, seconds_until_cut
+import requests
+from bench_browser import NAVIGATION, Browser, is_refused, seconds_until_cut
 from bench_process import wait_for
 from bench_stack import Cast
 
@@ -78,3 +80,44 @@ def test_a_replica_born_after_the_logout_knows_of_it(cast: Cast, browser: Browse
         with cast.running(cast.sidecars[1]):
             assert is_out(cast, browser, 1)
             assert is_in(cast, other, 1)
+
+
+def test_a_logout_in_the_app_counts_in_the_other_pod_and_a_pod_reads_the_state_of_another(
+    redis_server: Any, tmp_path: Path, browser: Browser
+) -> None:
+    after = {"app_paths": ["/logout"], "after_app_logout": {"end_session": {"enabled": True}}}
+    cast = Cast(tmp_path, replicas=2, store=redis_server.url, logout=after)
+    with cast.running():
+        log_in(cast, browser, "bob")
+        stolen = browser.cookie_header()
+        answer = browser.http.post(f"{cast.sidecar.url}/logout", headers=NAVIGATION, timeout=10, allow_redirects=False)
+        state = parse_qs(urlsplit(answer.headers["Location"]).query)["state"][0]
+        url = f"{cast.sidecars[1].url}/api/me"
+        took = wait_for(
+            lambda: is_refused(requests.get(url, headers={"Cookie": stolen}, timeout=5)), "the end in the other pod"
+        )
+        assert took < 4 * ENFORCED_WITHIN_S  # a request takes its time as well
+        back = requests.get(
+            f"{cast.sidecars[1].url}/_sidecar/signed-out", params={"state": state}, timeout=5, allow_redirects=False
+        )
+        assert (back.status_code, back.headers["Location"]) == (303, f"{cast.sidecars[1].config['public_url']}/")
+
+
+def test_the_app_is_told_by_one_of_the_pods_that_share_a_redis(
+    redis_server: Any, tmp_path: Path, browser: Browser
+) -> None:
+    notify = {"notify_app": {"path": "/logout"}}
+    cast = Cast(tmp_path, replicas=2, store=redis_server.url, on_revoked=notify)
+    name = 'logout_sidecar_app_notifications_total{result="ok"}'
+    with cast.running():
+        uid = log_in(cast, browser, "carol")
+        cookies = browser.cookie_header()
+        assert is_in(cast, browser, 1)
+        assert cast.provider.end(uid) == "ok"
+
+        def is_told() -> bool:
+            told = requests.get(f"{cast.app.url}/api/me", headers={"Cookie": cookies}, timeout=5).json()
+            return told == {"user": None}
+
+        wait_for(is_told, "the end of the session in the app")
+        assert sum(sidecar.metric(name) for sidecar in cast.sidecars) == 1

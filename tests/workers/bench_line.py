@@ -68,6 +68,7 @@ class Control:
             secret=store.secret,
             kept_secret=store.kept_secret,
             bindings=store,
+            keeping=store,
             publish=self.publisher.publish,
             roster=self.roster,
             logins=self.logins,

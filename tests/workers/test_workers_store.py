@@ -92,6 +92,19 @@ async def test_bindings_are_those_of_the_store(bench: Bench) -> None:
     assert await worker.store.get_binding(b"d" * 16) is None
 
 
+async def test_sealed_values_and_claims_are_those_of_the_store(bench: Bench) -> None:
+    await bench.control()
+    one, two = bench.worker(0).store, bench.worker(1).store
+    await one.put_sealed(b"n" * 16, b"value", 3600)
+    assert await bench.store.get_sealed(b"n" * 16) == await two.get_sealed(b"n" * 16) == b"value"
+    assert await two.get_sealed(b"m" * 16) is None
+    await two.delete_sealed(b"n" * 16)
+    assert await one.get_sealed(b"n" * 16) is None
+    assert await one.claim(b"n" * 16, 3600)
+    assert not await two.claim(b"n" * 16, 3600)
+    assert not await bench.store.claim(b"n" * 16, 3600)
+
+
 async def test_a_secret_that_the_store_made_once_is_told(bench: Bench) -> None:
     await bench.control()
     worker = bench.worker().store

@@ -28,6 +28,7 @@ const provider = new Provider(issuer, {
   claims: { openid: ['sub'], profile: ['name'], email: ['email'] },
   features: {
     backchannelLogout: { enabled: true },
+    introspection: { enabled: true, allowedPolicy: async () => true },
     devInteractions: { enabled: false },
     rpInitiatedLogout: { enabled: true, logoutSource, postLogoutSuccessSource },
   },
@@ -81,6 +82,18 @@ async function endSession(uid) {
   return { found: true, clients: outcomes };
 }
 
+// What no logout token announces: the account is disabled, and its session and tokens are worth nothing any more.
+async function disable(uid) {
+  const session = await provider.Session.findByUid(uid);
+  sessions.delete(uid);
+  for (const { grantId } of Object.values(session?.authorizations ?? {})) {
+    await provider.AccessToken.revokeByGrantId(grantId);
+    await (await provider.Grant.find(grantId))?.destroy();
+  }
+  await session?.destroy();
+  return { found: Boolean(session) };
+}
+
 async function body(request) {
   let text = '';
   for await (const chunk of request) text += chunk;
@@ -105,6 +118,9 @@ const routes = [
   ['GET', /^\/admin\/sessions$/, async (request, response) => {
     const list = [...sessions].map(([uid, account]) => ({ uid, account }));
     send(response, 200, 'application/json', JSON.stringify(list));
+  }],
+  ['POST', /^\/admin\/sessions\/([\w-]+)\/disable$/, async (request, response, [, uid]) => {
+    send(response, 200, 'application/json', JSON.stringify(await disable(uid)));
   }],
   ['POST', /^\/admin\/sessions\/([\w-]+)\/end$/, async (request, response, [, uid]) => {
     send(response, 200, 'application/json', JSON.stringify(await endSession(uid)));

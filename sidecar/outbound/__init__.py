@@ -1,0 +1,1 @@
+"""What the sidecar does by itself after a logout: at the provider, and towards the browser."""
