@@ -12,7 +12,6 @@ from yarl import URL
 
 from sidecar.bindings.sealer import Sealer
 from sidecar.control.app import control_runner
-from sidecar.control.server import answer
 from sidecar.control.signed_out import RETURN_S, SignedOut
 
 ORIGIN = "https://app.example.com"
@@ -39,10 +38,7 @@ class Bench:
 async def bench() -> AsyncIterator[Bench]:
     bench = Bench()
 
-    async def logout(_request: web.BaseRequest) -> web.StreamResponse:
-        return answer(200)
-
-    runner = control_runner(prefix="/_sidecar", logout=logout, signed_out=bench.signed_out)
+    runner = control_runner(prefix="/_sidecar", endpoints={"signed-out": bench.signed_out})
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     bench.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
