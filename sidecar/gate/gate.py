@@ -276,7 +276,7 @@ class Gate:
     def revoked(self, revocation: Revocation) -> None:
         """A revocation changed the replica: cut what flows, and revoke the credentials of the session as well."""
         self._epoch += 1
-        self._verdicts.revoked(revocation)  # first: streams that are told judge themselves again
+        self._verdicts.tick()  # first: streams that are told judge themselves again
         self._live.revoked(revocation)
         self._condemner.revoked(revocation)
 
