@@ -65,12 +65,12 @@ class Gate:
         self._condemner = condemner
         self._live = live
         self._counts = counts
-        self._routes = routes
+        self._routes = routes = routes.counted(counts.traffic)
+        self._default = routes.default
         self._app_logouts = app_logouts
         self._control_prefix = control_prefix
         self._is_well = verdicts.is_well  # one look-up less for every request
         self._ordinary: set[bytes] = set()  # paths to which nothing but the default rule applies
-        counts.watch(routes.rules)
         self._epoch = 0  # how often something has changed that an earlier verdict did not know
         self.is_blind = False  # as of the last tick
 
@@ -79,7 +79,7 @@ class Gate:
     def judge(self, request: RequestHead, now: float) -> Judgement | Coroutine[Any, Any, Judgement]:
         """The verdict on a request, at once where memory suffices. `now` is boot time."""
         path = request.target.partition(b"?")[0]
-        rule, is_logout = self._routes.default, False
+        rule, is_logout = self._default, False
         if path not in self._ordinary:
             if is_too_odd(path):
                 return self._denials.refused(400, "ambiguous_path", rule)
@@ -169,7 +169,7 @@ class Gate:
                 judgement = Judgement(_PERMIT, rule)
             else:
                 # What only claims to be a login must not take a session away: it matters which there was before.
-                rule = rule if rule.action is not None else self._routes.default
+                rule = rule if rule.action is not None else self._default
                 # After the wait: a logout may have come meanwhile.
                 judgement = await self._judge_slowly(request, rule, recheck=login.claim is not None)
         except BaseException:
