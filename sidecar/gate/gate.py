@@ -69,8 +69,8 @@ class Gate:
         self._default = routes.default
         self._app_logouts = app_logouts
         self._control_prefix = control_prefix
-        self._is_well = verdicts.is_well  # one look-up less for every request
-        self._ordinary: set[bytes] = set()  # paths to which nothing but the default rule applies
+        self._only_session, self._is_well = identifier.only_session, verdicts.is_well  # a look-up less for each request
+        self._ordinary: set[bytes] = set()  # paths to which nothing but the default rule applies, whatever the body
         self._epoch = 0  # how often something has changed that an earlier verdict did not know
         self.is_blind = False  # as of the last tick
 
@@ -92,18 +92,20 @@ class Gate:
                 return self._begin_callback(request, rule)
             if rule.action is None:
                 return _unjudged(rule)
+            if self._reads_forms and (judged := self._judge_form(request, rule)) is not None:
+                return judged
             is_logout = self._app_logouts.is_path(path)
             self._note_ordinary(path, is_logout=is_logout)
-        if self._reads_forms and (judged := self._judge_form(request, rule)) is not None:
-            return judged
-        known = self._identifier.only_session(request, now)
-        if known is not None and self._is_well(known[0], known[1], now):
-            rule.traffic.bound[known[1].binder] += 1
-            judgement = Judgement(_PERMIT, rule)
-            judgement.epoch, judgement.session, judgement.known = self._epoch, known[1], known
-            if is_logout:
-                _mark_logout(judgement)
-            return judgement
+        known = self._only_session(request, now)
+        if known is not None:
+            credential, session = known
+            if self._is_well(credential, session, now):
+                rule.traffic.bound[session.binder] += 1
+                judgement = Judgement(_PERMIT, rule)
+                judgement.epoch, judgement.session, judgement.known = self._epoch, session, known
+                if is_logout:
+                    _mark_logout(judgement)
+                return judgement
         identity = self._identifier.now(request, now)
         if identity is None:
             return self._judge_slowly(request, rule)
@@ -230,7 +232,7 @@ class Gate:
 
     def _note_ordinary(self, path: bytes, *, is_logout: bool) -> None:
         """No route, callback, logout or control path: the next request need not look. Long paths hardly repeat."""
-        if not is_logout and self._routes.is_empty and len(path) <= _ORDINARY_BYTES:
+        if not is_logout and not self._reads_forms and self._routes.is_empty and len(path) <= _ORDINARY_BYTES:
             if len(self._ordinary) >= _ORDINARY_PATHS:
                 self._ordinary.clear()
             self._ordinary.add(path)

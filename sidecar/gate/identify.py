@@ -6,7 +6,7 @@ what travels with a verified token for the first time, because dropping the toke
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from sidecar.bindings.directory import UNKNOWN, Directory
@@ -49,8 +49,7 @@ class Identifier:
         self._digester = digester
         self._bound = functools.lru_cache(16_384)(lambda session: replace(digester.bound(session), binder=_BY_TOKEN))
         self._mark = object()  # of what was made with the present key; heads are remembered longer than that
-        self._reads_target = self._reader.reads_target
-        self._reads_headers = self._reader.reads_headers
+        self._reads_elsewhere = self._reader.reads_target or self._reader.reads_headers  # than in cookies
         self.token_headers = self._reader.token_headers
         self.reads_forms = carriers.reads_forms
 
@@ -104,16 +103,19 @@ class Identifier:
     def only_session(self, request: RequestHead, now: float) -> tuple[bytes, BoundSession] | None:
         """The one credential of a request and its session, where memory knows both and there is nothing else."""
         block = request.block
-        if block is None or self._reads_headers or (self._reads_target and self._reader.may_be_in(request.target)):
+        if block is None or (self._reads_elsewhere and self._reader.may_be_elsewhere(request.target)):
             return None
         remembered = block.remembered
         if remembered is None or remembered[0] is not self._mark:
             remembered = block.remembered = (self._mark, *self._single(self.presented(request)))
-        _, credential, others = remembered
-        if others and any(self._cutoff(other) is not None for other in others):
+        credential = remembered[1]
+        if remembered[2] and self._is_any_revoked(remembered[2]):
             return None
         session = self._directory.cached(credential, now) if credential else None
         return (credential, session) if type(session) is BoundSession else None  # one session: no shared one
+
+    def _is_any_revoked(self, credentials: Iterable[bytes]) -> bool:
+        return any(self._cutoff(credential) is not None for credential in credentials)
 
     def _single(self, presented: Presented) -> tuple[bytes, tuple[bytes, ...]]:
         if presented.tokens or presented.is_ambiguous or len(presented.credentials) != 1:

@@ -114,9 +114,9 @@ class Reader:
         types, encodings = _values(request, b"content-type"), _values(request, b"content-encoding")
         return body_of(types, encodings, request.content_length)
 
-    def may_be_in(self, target: bytes) -> bool:
-        """Whether it is worth to look into a target."""
-        return self._carriers.may_be_in(target)
+    def may_be_elsewhere(self, target: bytes) -> bool:
+        """Whether a request for this target may show more than its cookies do, forms apart."""
+        return self.reads_headers or (self.reads_target and self._carriers.may_be_in(target))
 
     def is_token_cookie(self, name: bytes) -> bool:
         """Whether a cookie name is a token binder's, or one of its chunks."""
