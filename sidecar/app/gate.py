@@ -31,10 +31,10 @@ from sidecar.gate.gate import Gate
 from sidecar.gate.identify import Identifier
 from sidecar.gate.learn import Teacher
 from sidecar.gate.live import LiveStreams
+from sidecar.gate.named import NamedSessions
 from sidecar.gate.presented import TokenCarrier
 from sidecar.gate.second_look import SecondLook
 from sidecar.gate.verdicts import Verdicts
-from sidecar.gate.vouched import Vouched
 from sidecar.gate.vouchers import Vouchers
 from sidecar.gate.vouching import VouchingGate
 
@@ -56,7 +56,7 @@ def build_gate(
         directory=state.directory,
         digester=state.digester,
         cutoff=state.replica.cutoff,
-        vouched=_vouched(config, state),
+        named_sessions=_named_sessions(config, state),
         vouchers=vouchers,
     )
     token_cookies = [token.cookie for token in tokens if token.cookie]
@@ -131,11 +131,11 @@ def _app_paths(config: Config) -> list[AppPath]:
     ]
 
 
-def _vouched(config: Config, state: State) -> Vouched | None:
+def _named_sessions(config: Config, state: State) -> NamedSessions | None:
     binders = header_binders(config)
     if not binders:
         return None
-    return Vouched(
+    return NamedSessions(
         binders,
         directory=state.directory,
         digester=state.digester,

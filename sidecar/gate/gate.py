@@ -81,11 +81,8 @@ class Gate:
         path = request.target.partition(b"?")[0]
         rule, is_logout = self._default, False
         if path not in self._ordinary:
-            if is_too_odd(path):
-                return self._denials.refused(400, "ambiguous_path", rule)
-            where = place(path, self._control_prefix)
-            if where is not Place.ELSEWHERE:
-                return self._control(where, rule)
+            if is_too_odd(path) or place(path, self._control_prefix) is not Place.ELSEWHERE:
+                return self._not_for_app(path, rule)
             # A method that the app will take another for fits no route that goes by the method (reference case 42).
             rule = self._routes.find(b"" if request.overrides_method else request.method, path)
             if self._callbacks.may_be(path):  # on an allowed route too: a login that is missed is out of reach for ever
@@ -111,8 +108,10 @@ class Gate:
             return self._judge_slowly(request, rule)
         return self._conclude(request, identity, rule, now, is_recalled=True)
 
-    def _control(self, where: Place, rule: Rule) -> Judgement:
-        if where is Place.LOOK_ALIKE:
+    def _not_for_app(self, path: bytes, rule: Rule) -> Judgement:
+        if is_too_odd(path):
+            return self._denials.refused(400, "ambiguous_path", rule)
+        if place(path, self._control_prefix) is Place.LOOK_ALIKE:
             return self._denials.refused(404, "not_found", rule)
         judgement = _unjudged(rule)
         judgement.is_control = True

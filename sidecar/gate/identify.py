@@ -16,8 +16,8 @@ from sidecar.core.credentials import Carriers
 from sidecar.core.form import Body
 from sidecar.core.identity import BINDERS, BoundSession, Digester, Session
 from sidecar.core.verdict import ANONYMOUS, Identity
+from sidecar.gate.named import Known, NamedSessions
 from sidecar.gate.presented import NOTHING_PRESENTED, Presented, Reader, TokenCarrier
-from sidecar.gate.vouched import Known, Vouched
 from sidecar.gate.vouchers import Vouchers
 from sidecar.http1.request import RequestHead
 from sidecar.stores.interface import StoreError
@@ -37,12 +37,12 @@ class Identifier:
         directory: Directory,
         digester: Digester,
         cutoff: Callable[[bytes], int | None],
-        vouched: Vouched | None = None,
+        named_sessions: NamedSessions | None = None,
         vouchers: Vouchers | None = None,
     ) -> None:
-        """`cutoff` is the replica's look-up of a digest: when it was revoked. `vouched`: of the `header` binders."""
-        self._reader = Reader(carriers=carriers, tokens=tokens, digester=digester, vouched=vouched)
-        self._vouched = vouched
+        """`cutoff`: when a digest was revoked, as the replica knows. `named_sessions`: of the `header` binders."""
+        self._reader = Reader(carriers=carriers, tokens=tokens, digester=digester, named_sessions=named_sessions)
+        self._named_sessions = named_sessions
         self._cutoff = cutoff
         self._vouchers = vouchers
         self._directory = directory
@@ -70,9 +70,9 @@ class Identifier:
             if isinstance(read, Session):
                 sessions.append(self._bound(read))
         bound: list[tuple[bytes, BoundSession]] = []
-        if self._vouched is not None:
+        if self._named_sessions is not None:
             for named in presented.said.named:
-                known = self._vouched.now(named, now)
+                known = self._named_sessions.now(named, now)
                 if known is None:
                     return None
                 _add(known, sessions, bound)
@@ -141,9 +141,9 @@ class Identifier:
                 sessions.append(self._bound(read))
         by_header: list[tuple[bytes, BoundSession]] = []
         try:
-            if self._vouched is not None:
+            if self._named_sessions is not None:
                 for named in presented.said.named:
-                    _add(await self._vouched.later(named), sessions, by_header)
+                    _add(await self._named_sessions.later(named), sessions, by_header)
             bound, unbound = await self._find(presented, recheck=recheck)
             bound, unbound = await self._bind_companions(sessions, bound, unbound, presented)
         except StoreError:
@@ -255,9 +255,9 @@ class Identifier:
 def _doubt(presented: Presented) -> Identity | None:
     """The identity of a request that is denied as it is: there is nobody to be asked about it."""
     said = presented.said
-    if not (presented.is_ambiguous or said.is_unvouched or said.is_bad):
+    if not (presented.is_ambiguous or said.is_untrusted or said.is_bad):
         return None
-    return Identity(is_ambiguous=presented.is_ambiguous, is_unvouched=said.is_unvouched, has_bad_token=said.is_bad)
+    return Identity(is_ambiguous=presented.is_ambiguous, is_untrusted=said.is_untrusted, has_bad_token=said.is_bad)
 
 
 def _add(known: Known, sessions: list[BoundSession], bound: list[tuple[bytes, BoundSession]]) -> None:

@@ -17,7 +17,7 @@ from sidecar.core.form import Body, body_of
 from sidecar.core.identity import Digester
 from sidecar.core.reading import MAX_CANDIDATES, NOTHING, Reading, merged
 from sidecar.field_names import fold
-from sidecar.gate.vouched import SILENCE, Said, Vouched
+from sidecar.gate.named import SILENCE, NamedSessions, Said
 from sidecar.http1.fields import parse_line
 from sidecar.http1.request import RequestHead
 
@@ -57,14 +57,14 @@ class Reader:
         carriers: Carriers,
         tokens: Sequence[TokenCarrier],
         digester: Digester,
-        vouched: Vouched | None,
+        named_sessions: NamedSessions | None,
     ) -> None:
         self._carriers = carriers
         self._tokens = tokens
         self._digester = digester
-        self._vouched = vouched
+        self._named_sessions = named_sessions
         self._lines: dict[bytes, Presented] = {}
-        names = vouched.names if vouched is not None else frozenset()
+        names = named_sessions.names if named_sessions is not None else frozenset()
         self.token_headers = names | frozenset(fold(token.header) for token in tokens if token.header)
         self.reads_target = carriers.reads_target
         self.reads_headers = bool(carriers.headers or self.token_headers)
@@ -84,7 +84,7 @@ class Reader:
             found.append(self._digested(in_target, ()))
         if self.reads_headers:
             found.append(self._in_headers(request))
-        said = self._vouched.said(request) if self._vouched is not None else SILENCE
+        said = self._named_sessions.said(request) if self._named_sessions is not None else SILENCE
         if said is not SILENCE:
             found.append(Presented((), (), is_ambiguous=False, said=said))
         found = [part for part in found if part is not NOTHING_PRESENTED]
