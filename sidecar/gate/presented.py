@@ -18,7 +18,7 @@ from sidecar.core.identity import Digester
 from sidecar.core.reading import MAX_CANDIDATES, NOTHING, Reading, merged
 from sidecar.field_names import fold
 from sidecar.gate.named import SILENCE, NamedSessions, Said
-from sidecar.http1.fields import parse_line
+from sidecar.http1.fields import values_of
 from sidecar.http1.request import RequestHead
 
 _CACHED_LINES = 8192
@@ -111,7 +111,7 @@ class Reader:
         """Whether the body of a request may hold a credential, and can be read."""
         if not (self._carriers.reads_forms and request.has_body):
             return Body.NO_FORM
-        types, encodings = _values(request, b"content-type"), _values(request, b"content-encoding")
+        types, encodings = values_of(request.lines, b"content-type"), values_of(request.lines, b"content-encoding")
         return body_of(types, encodings, request.content_length)
 
     def may_be_elsewhere(self, target: bytes) -> bool:
@@ -163,7 +163,7 @@ class Reader:
             return Presented((), (), is_ambiguous=True)
 
     def _in_headers(self, request: RequestHead) -> Presented:
-        values = [(value, name) for name in self._carriers.headers for value in _values(request, name)]
+        values = [(value, name) for name in self._carriers.headers for value in values_of(request.lines, name)]
         if len(values) > MAX_CANDIDATES:
             return Presented((), (), is_ambiguous=True)
         readings = itertools.starmap(self._carriers.in_header, values)
@@ -172,7 +172,7 @@ class Reader:
                 (carrier.binder, token)
                 for carrier in self._tokens
                 if carrier.header
-                for token in from_header(_values(request, carrier.header))
+                for token in from_header(values_of(request.lines, carrier.header))
             ]
         except AmbiguousToken:
             return Presented((), (), is_ambiguous=True)
@@ -196,12 +196,6 @@ class Reader:
             if same or under_others:
                 found[digest(value)] = (*map(digest, same), *under_others)
         return found
-
-
-def _values(request: RequestHead, name: bytes) -> list[bytes]:
-    """A field's values, under the spellings that CGI-like servers fold together as well (reference case 17)."""
-    folded = fold(name)
-    return [value for key, value in map(parse_line, request.lines) if fold(key) == folded]
 
 
 def _is_chunk(name: bytes, base: bytes) -> bool:
