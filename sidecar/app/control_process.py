@@ -60,6 +60,8 @@ async def serve_control(
     async with contextlib.AsyncExitStack() as stack:
         state = await stack.enter_async_context(open_state(config))
         providers = await stack.enter_async_context(open_providers(config))
+        outbound = await stack.enter_async_context(open_outbound(config, state, providers))
+        state.on_news = outbound.revoked or state.on_news  # before workers can bring any
         roster = Roster(living=living)
         stack.callback(roster.close)
         journal, logins = Journal(state.replica), PodLogins(state.logins)
@@ -72,8 +74,6 @@ async def serve_control(
         reloader = Reloader(accepted.current(), apply=partial(_use, plane, state, providers, accepted), unfit=_unfit)
         looks = exposure(config)
         tally = Tally(lines=lambda: center.lines, is_alive=roster.__contains__)
-        outbound = await stack.enter_async_context(open_outbound(config, state, providers))
-        state.on_news = outbound.revoked or state.on_news
         await plane.serve(
             stack,
             control=control,
@@ -85,8 +85,7 @@ async def serve_control(
             shown={"configuration": reloader.problem, **looks.shown},
             pod=tally.pod,
         )
-        collect = partial(_pod_numbers, tally)
-        background.run(stack, "report", report(collect, observes=reloader.observes))
+        background.run(stack, "report", report(partial(_pod_numbers, tally), observes=reloader.observes))
         background.run(stack, "settle", settle(state.feed.loaded))
         background.run(stack, "roster", roster.watch())
         _start(state, journal, center)

@@ -1,6 +1,6 @@
 """The gate, from the operator's choices: carriers, binders, routes, policy."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from sidecar import clock
@@ -31,10 +31,10 @@ from sidecar.gate.gate import Gate
 from sidecar.gate.identify import Identifier
 from sidecar.gate.learn import Teacher
 from sidecar.gate.live import LiveStreams
+from sidecar.gate.named import NamedSessions
 from sidecar.gate.presented import TokenCarrier
 from sidecar.gate.second_look import SecondLook
 from sidecar.gate.verdicts import Verdicts
-from sidecar.gate.vouched import Vouched
 from sidecar.gate.vouchers import Vouchers
 from sidecar.gate.vouching import VouchingGate
 
@@ -47,41 +47,20 @@ def build_gate(
     live: LiveStreams,
     outbound: Outbound,
 ) -> Gate:
+    """A gate on this state; changes nothing but what `counts` knows of it."""
     session, observes = config.session, config.enforcement.mode == "observe"
     carriers, vouchers = _carriers(config), _vouchers(config, state)
     tokens = [_token_carrier(binder, providers) for binder in session.bind if isinstance(binder, TokenSettings)]
-    identifier = Identifier(
-        carriers=carriers,
-        tokens=tokens,
-        directory=state.directory,
-        digester=state.digester,
-        cutoff=state.replica.cutoff,
-        vouched=_vouched(config, state),
-        vouchers=vouchers,
-    )
-    token_cookies = [token.cookie for token in tokens if token.cookie]
-    rules = config.enforcement
+    identifier = _identifier(config, state, carriers, tokens, vouchers)
     enforcer = Enforcement(
         carriers=carriers,
         identifier=identifier,
-        token_cookies=token_cookies,
+        token_cookies=[token.cookie for token in tokens if token.cookie],
         vouchers=vouchers,
-        manner=Manner(rules.page.text if rules.page is not None else None, rules.clear_site_data),
+        manner=_manner(config),
     )
-    policy = Policy(
-        deny_unbound=session.unbound == "deny",
-        fail_open=config.store.on_stale == "fail_open",
-        max_age_ms=int(session.max_age * 1000),
-        observes=observes,
-    )
-    verdicts = Verdicts(replica=state.replica, freshness=state.freshness, policy=policy)
-    condemner = Condemner(
-        replica=state.replica,
-        directory=state.directory,
-        publish=state.publisher.publish,
-        max_age_s=session.max_age,
-        observes=observes,
-    )
+    verdicts = Verdicts(replica=state.replica, freshness=state.freshness, policy=_policy(config, observes=observes))
+    condemner = _condemner(config, state, observes=observes)
     denials = Denials(enforcement=enforcer, condemner=condemner, counts=counts, observes=observes)
     counts.bindings = state.directory.count_by_binder
     teacher = Teacher(identifier=identifier, enforcement=enforcer, directory=state.directory)
@@ -94,13 +73,22 @@ def build_gate(
         vouchers=vouchers,
         remember=outbound.remember,
     )
-    relayed = [binder.callback for binder in session.bind if isinstance(binder, TokenEndpointBinder)]
+    app_logouts = AppLogouts(
+        paths=_app_paths(config),
+        identifier=identifier,
+        enforcement=enforcer,
+        teacher=teacher,
+        second_look=second_look,
+        verdicts=verdicts,
+        publish=state.publisher.publish,
+        max_age_s=session.max_age,
+        after=outbound.after_app_logout,
+        observes=observes,
+    )
     build = Gate if vouchers is None else partial(VouchingGate, vouchers=vouchers)
     return build(
         identifier=identifier,
-        callbacks=Callbacks(
-            patterns=map(compile_pattern, relayed), logins=state.logins, claimants=claimants(config, providers)
-        ),
+        callbacks=_callbacks(config, state, providers),
         verdicts=verdicts,
         denials=denials,
         second_look=second_look,
@@ -108,20 +96,53 @@ def build_gate(
         live=live,
         counts=counts,
         routes=_routes(config),
-        app_logouts=AppLogouts(
-            paths=_app_paths(config),
-            identifier=identifier,
-            enforcement=enforcer,
-            teacher=teacher,
-            second_look=second_look,
-            verdicts=verdicts,
-            publish=state.publisher.publish,
-            max_age_s=session.max_age,
-            after=outbound.after_app_logout,
-            observes=observes,
-        ),
+        app_logouts=app_logouts,
         control_prefix=config.control.prefix.encode(),
     )
+
+
+def _identifier(
+    config: Config, state: State, carriers: Carriers, tokens: Sequence[TokenCarrier], vouchers: Vouchers | None
+) -> Identifier:
+    return Identifier(
+        carriers=carriers,
+        tokens=tokens,
+        directory=state.directory,
+        digester=state.digester,
+        cutoff=state.replica.cutoff,
+        named_sessions=_named_sessions(config, state),
+        vouchers=vouchers,
+    )
+
+
+def _manner(config: Config) -> Manner:
+    rules = config.enforcement
+    return Manner(rules.page.text if rules.page is not None else None, rules.clear_site_data)
+
+
+def _policy(config: Config, *, observes: bool) -> Policy:
+    return Policy(
+        deny_unbound=config.session.unbound == "deny",
+        fail_open=config.store.on_stale == "fail_open",
+        max_age_ms=int(config.session.max_age * 1000),
+        observes=observes,
+    )
+
+
+def _condemner(config: Config, state: State, *, observes: bool) -> Condemner:
+    return Condemner(
+        replica=state.replica,
+        directory=state.directory,
+        publish=state.publisher.publish,
+        max_age_s=config.session.max_age,
+        observes=observes,
+    )
+
+
+def _callbacks(config: Config, state: State, providers: Mapping[str, Provider]) -> Callbacks:
+    relayed = [binder.callback for binder in config.session.bind if isinstance(binder, TokenEndpointBinder)]
+    patterns = map(compile_pattern, relayed)
+    return Callbacks(patterns=patterns, logins=state.logins, claimants=claimants(config, providers))
 
 
 def _app_paths(config: Config) -> list[AppPath]:
@@ -131,11 +152,11 @@ def _app_paths(config: Config) -> list[AppPath]:
     ]
 
 
-def _vouched(config: Config, state: State) -> Vouched | None:
+def _named_sessions(config: Config, state: State) -> NamedSessions | None:
     binders = header_binders(config)
     if not binders:
         return None
-    return Vouched(
+    return NamedSessions(
         binders,
         directory=state.directory,
         digester=state.digester,

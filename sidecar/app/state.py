@@ -42,12 +42,7 @@ class State:
         self._secret = settings.secret.reveal() if settings.secret is not None else None
         # Until the real key is known, digests are made with one that matches nothing; see `Bindings`.
         self._others = [secret.reveal() for secret in settings.other_secrets]
-        self._parties = [
-            (provider.issuer, client)
-            for provider in config.providers
-            if provider.keycloak_admin
-            for client in provider.client_id
-        ]
+        self._parties = _parties(config)
         self.digester = Digester(
             self._secret or secrets.token_bytes(32), self._others, names_parties=bool(self._parties)
         )
@@ -230,6 +225,12 @@ class State:
         await self.publisher.aclose()
         await self.directory.aclose()
         await self._store.aclose()
+
+
+def _parties(config: Config) -> list[tuple[str, str]]:
+    """Issuers and clients whose sessions may all be ended at once."""
+    admins = [provider for provider in config.providers if provider.keycloak_admin]
+    return [(provider.issuer, client) for provider in admins for client in provider.client_id]
 
 
 class Bindings:

@@ -103,14 +103,19 @@ def shared(new: BoundSession, olds: Iterable[BoundSession]) -> BoundSession:
     also = tuple(_plain(old) for old in first.values() if not _covers(new, old))
     if not also:
         return _plain(new)
+    return sharing(new, also)
+
+
+def sharing(session: BoundSession, also: tuple[BoundSession, ...]) -> SharedSession:
+    """This session and others, of one credential."""
     return SharedSession(
-        new.own,
-        new.sub,
-        new.login_time,
-        new.sid_time,
-        new.others,
-        parties=new.parties,
-        binder=new.binder,
+        session.own,
+        session.sub,
+        session.login_time,
+        session.sid_time,
+        session.others,
+        parties=session.parties,
+        binder=session.binder,
         also=also,
     )
 

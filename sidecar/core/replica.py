@@ -28,9 +28,12 @@ _EXPIRES_MAX = (1 << _EXPIRES_BITS) - 1
 class Replica:
     """The live revocations. All methods are synchronous; one thread."""
 
-    __slots__ = ("_next_swept", "_shards")
+    __slots__ = ("_next_swept", "_shards", "everybody_until")
 
     def __init__(self) -> None:
+        # The latest cut-off of any logout of everybody, in ms: a login after it needs no look at its parties. It never
+        # goes back, because what expires is older than any login that may be served.
+        self.everybody_until = 0
         self._shards: tuple[dict[bytes, int], ...] = tuple({} for _ in range(SHARDS))
         self._next_swept = 0
 
@@ -64,6 +67,8 @@ class Replica:
         if packed == known:
             return False
         shard[revocation.digest] = packed
+        if revocation.kind is Kind.EVERYBODY:
+            self.everybody_until = max(self.everybody_until, revocation.cutoff)
         return True
 
     def sweep(self, now: float) -> int:

@@ -6,8 +6,8 @@ default rule, so a route that relaxes enforcement cannot be reached by disguise.
 
 import re
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 from sidecar.core.denial import Action
 from sidecar.core.identity import BINDERS_AT_MOST
@@ -57,10 +57,10 @@ class Routes:
         self._routes = tuple(routes)
         self.default = default
 
-    @property
-    def rules(self) -> "list[Rule]":
-        """Every rule, the default last."""
-        return [*(route.rule for route in self._routes), self.default]
+    def counted(self, traffic: Callable[[str], Traffic]) -> "Routes":
+        """The same routes, with the counters that there are for the names of their rules."""
+        routes = [replace(route, rule=replace(route.rule, traffic=traffic(route.rule.name))) for route in self._routes]
+        return Routes(routes, replace(self.default, traffic=traffic(self.default.name)))
 
     @property
     def is_empty(self) -> bool:

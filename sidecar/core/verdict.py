@@ -24,7 +24,7 @@ class Reason(enum.StrEnum):
     EXPIRED = "session_too_old"
     BAD_TOKEN = "bad_token"  # noqa: S105 - a reason, not a password
     AMBIGUOUS = "ambiguous_credential"
-    UNVOUCHED = "untrusted_header"
+    UNTRUSTED = "untrusted_header"
     UNBOUND = "unbound_credential"
     STALE = "replica_stale"
     STORE = "store_unavailable"
@@ -48,7 +48,7 @@ class Identity(NamedTuple):
     are_keys_missing: bool = False  # a token could not be judged for want of the provider's keys
     # s since the epoch: when the visit began for which all of `unbound` were given out (`core/voucher.py`).
     visiting_since: int | None = None
-    is_unvouched: bool = False  # a peer that is not trusted names a session in a header of trusted proxies
+    is_untrusted: bool = False  # a peer that is not trusted names a session in a header of trusted proxies
 
     def first_session(self) -> BoundSession | None:
         """The session that new cookies inherit: a proven one, else that of the first bound credential."""
@@ -143,8 +143,8 @@ def _decide(
         return ALLOW
     if identity.is_ambiguous:
         return Deny(Reason.AMBIGUOUS)
-    if identity.is_unvouched:
-        return Deny(Reason.UNVOUCHED)
+    if identity.is_untrusted:
+        return Deny(Reason.UNTRUSTED)
     if identity.has_bad_token:
         return Deny(Reason.BAD_TOKEN)
     if is_revoked(identity, cutoff):

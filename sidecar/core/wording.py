@@ -63,7 +63,7 @@ WORDINGS: Final[Mapping[str, Wording]] = {
                 _INVALID_EN,
                 "The cookies of this request cannot be read safely. Sign in again to go on.",
             ),
-            Reason.UNVOUCHED: (
+            Reason.UNTRUSTED: (
                 "This request is not allowed",
                 "The session was named by somebody who may not name it. Sign in again to go on.",
             ),
@@ -94,7 +94,7 @@ WORDINGS: Final[Mapping[str, Wording]] = {
                 _INVALID_DE,
                 "Die Cookies dieser Anfrage sind nicht sicher lesbar. Melden Sie sich wieder an, um fortzufahren.",
             ),
-            Reason.UNVOUCHED: (
+            Reason.UNTRUSTED: (
                 "Diese Anfrage ist nicht erlaubt",
                 "Wer die Sitzung genannt hat, darf das nicht. Melden Sie sich wieder an, um fortzufahren.",
             ),
@@ -128,7 +128,7 @@ WORDINGS: Final[Mapping[str, Wording]] = {
                 _INVALID_FR,
                 "Les cookies de cette requête ne peuvent pas être lus de façon sûre. Reconnectez-vous pour continuer.",
             ),
-            Reason.UNVOUCHED: (
+            Reason.UNTRUSTED: (
                 "Cette requête n'est pas autorisée",
                 "La session a été désignée par quelqu'un qui n'en a pas le droit. Reconnectez-vous pour continuer.",
             ),
@@ -162,7 +162,7 @@ WORDINGS: Final[Mapping[str, Wording]] = {
                 _INVALID_ES,
                 "Las cookies de esta solicitud no se leen de forma segura. Inicie sesión de nuevo para continuar.",
             ),
-            Reason.UNVOUCHED: (
+            Reason.UNTRUSTED: (
                 "Esta solicitud no está permitida",
                 "La sesión fue indicada por alguien que no puede hacerlo. Inicie sesión de nuevo para continuar.",
             ),

@@ -15,7 +15,6 @@ from typing import Final
 
 from sidecar import clock, log, metrics
 from sidecar.core.app_logout import AppPath, Ended, has_ended
-from sidecar.core.cookies import parse_set_cookie
 from sidecar.core.denial import Answer, is_navigation
 from sidecar.core.identity import BoundSession, Kind, Session
 from sidecar.core.paths import matches
@@ -24,7 +23,7 @@ from sidecar.core.verdict import Deny, Reason
 from sidecar.gate.enforcement import Enforcement
 from sidecar.gate.identify import Identifier
 from sidecar.gate.judgement import Judgement, Review
-from sidecar.gate.learn import Teacher
+from sidecar.gate.learn import Teacher, cookies_set, location_of
 from sidecar.gate.second_look import SecondLook
 from sidecar.gate.verdicts import Verdicts
 from sidecar.http1.fields import parse_line
@@ -107,16 +106,14 @@ class AppLogouts:
         return Review(answer=self._redirect(request, response, place))
 
     def _has_ended(self, request: RequestHead, response: ResponseHead) -> bool:
-        deletes = any(
-            cookie.is_deletion and self._enforcement.is_declared(cookie.name)
-            for cookie in (parse_set_cookie(value) for name, value in _fields(response) if name == b"set-cookie")
-        )
+        cookies = cookies_set(response.lines)
+        deletes = any(cookie.is_deletion and self._enforcement.is_declared(cookie.name) for cookie in cookies)
         return has_ended(
             self._paths,
             request.method,
             request.target,
             response.status,
-            location=_location(response),
+            location=location_of(response) or b"",
             deletes_session=deletes,
         )
 
@@ -153,7 +150,7 @@ class AppLogouts:
             session,
             proofs[0] if proofs else None,
             request.target,
-            _location(response),
+            location_of(response) or b"",
             is_navigation=is_navigation(request.method, request.fields) and request.method != b"HEAD",
         )
         try:
@@ -180,7 +177,7 @@ class AppLogouts:
         A session cookie that the app sets beside its logout inherits the session, and would be refused as soon as the
         provider tells us of its end.
         """
-        kept = [line for line in response.lines if parse_line(line)[0] in _KEPT and not self._is_new_session(line)]
+        kept = self._teacher.without_cookies(line for line in response.lines if parse_line(line)[0] in _KEPT)
         lines = self._teacher.with_expired(kept, self._enforcement.expired_cookies(request, Deny(Reason.REVOKED)))
         headers = (
             (b"Location", place.encode()),
@@ -191,18 +188,3 @@ class AppLogouts:
         # The app may write a field without a blank behind its colon.
         fields = ((name, value.strip(b" \t")) for name, _, value in (line.partition(b":") for line in lines))
         return Answer(303, b"See Other", (*headers, *fields), b"")
-
-    def _is_new_session(self, line: bytes) -> bool:
-        name, value = parse_line(line)
-        if name != b"set-cookie":
-            return False
-        cookie = parse_set_cookie(value)
-        return not cookie.is_deletion and self._enforcement.is_declared(cookie.name)
-
-
-def _fields(response: ResponseHead) -> list[tuple[bytes, bytes]]:
-    return list(map(parse_line, response.lines))
-
-
-def _location(response: ResponseHead) -> bytes:
-    return next((value for name, value in _fields(response) if name == b"location"), b"")

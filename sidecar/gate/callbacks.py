@@ -17,8 +17,7 @@ from sidecar.core.callback import CallbackRefused, Parameters, check_head, in_bo
 from sidecar.core.completion import Completion
 from sidecar.core.identity import Session
 from sidecar.core.paths import may_match, path_of
-from sidecar.field_names import fold
-from sidecar.http1.fields import parse_line
+from sidecar.http1.fields import values_of
 from sidecar.http1.request import RequestHead
 
 
@@ -70,13 +69,15 @@ class Callbacks:
 
     def check_head(self, request: RequestHead) -> None:
         """Whether the body of this callback is worth waiting for. Raises CallbackRefused."""
-        check_head(request.target, _values(request, b"content-type"), _values(request, b"content-encoding"))
+        check_head(
+            request.target, values_of(request.lines, b"content-type"), values_of(request.lines, b"content-encoding")
+        )
 
     async def begin(self, request: RequestHead, body: bytes = b"") -> "Callback":
         """Wait for the turn of every code in the request. Raises CallbackRefused or LoginRefused."""
         path, carried = path_of(request.target), in_target(request.target)
         if body:
-            carried = _both(carried, in_body(body, _values(request, b"content-type")))
+            carried = _both(carried, in_body(body, values_of(request.lines, b"content-type")))
         is_relayed = any(may_match(pattern, path) for pattern in self._relayed)
         claim = await self._claim(path, carried, is_relayed=is_relayed)
         callback = Callback(self._logins if is_relayed else None, claim)
@@ -161,11 +162,6 @@ class Callback:
 
 def _any_case(pattern: re.Pattern[bytes]) -> re.Pattern[bytes]:
     return re.compile(pattern.pattern, re.IGNORECASE)
-
-
-def _values(request: RequestHead, name: bytes) -> Sequence[bytes]:
-    """A field's values, in every spelling that some server takes for its name (reference case 17)."""
-    return [value for key, value in map(parse_line, request.lines) if fold(key) == name]
 
 
 def _both(one: Parameters, other: Parameters) -> Parameters:

@@ -4,14 +4,14 @@ An exporter for prometheus-client, read when somebody scrapes, so that a request
 (`core/routes.Traffic`). It decides nothing. A route is named as the operator wrote it, never as a client did.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from sidecar.core.identity import BINDERS
-from sidecar.core.routes import Rule
+from sidecar.core.routes import Rule, Traffic
 from sidecar.core.verdict import ANONYMOUS, Allow, Identity
 from sidecar.metrics import PREFIX
 
@@ -24,12 +24,12 @@ class Counts(Collector):
     def __init__(self) -> None:
         self.decisions: Counter[str] = Counter()  # everything but plain `allow`: the reason of the denial, for example
         self.bindings: Callable[[], Sequence[int]] = tuple  # known in this process, by the binder's place in BINDERS
-        self._rules: list[Rule] = []
+        self._by_name: defaultdict[str, Traffic] = defaultdict(Traffic)
         self._not_plain = 0  # judged requests that are in `decisions`
 
-    def watch(self, rules: Iterable[Rule]) -> None:
-        """Export the traffic of these rules as well."""
-        self._rules += rules
+    def traffic(self, name: str) -> Traffic:
+        """The counters of all rules of this name, those of an earlier configuration included."""
+        return self._by_name[name]
 
     def allowed(self, identity: Identity, verdict: Allow, rule: Rule) -> None:
         """A request that goes to the app."""
@@ -52,7 +52,7 @@ class Counts(Collector):
     def coverage(self) -> Counter[str]:
         """Judged requests by what was known of them: bound, unbound or anonymous."""
         coverage: Counter[str] = Counter()
-        for (_, kind, _), number in self._traffic().items():
+        for (_, kind, _), number in self._judged().items():
             coverage[kind] += number
         return coverage
 
@@ -64,7 +64,7 @@ class Counts(Collector):
         text = "Judged requests, by what was known of them."
         yield _family("requests_by_coverage", text, ("coverage",), _labelled(coverage))
         text = "Judged requests, by the route that they fell under and by how their session was learned."
-        yield _family("route_requests", text, ("route", "coverage", "binder"), self._traffic())
+        yield _family("route_requests", text, ("route", "coverage", "binder"), self._judged())
         text = "Requests and answers that would have been denied, had anything been enforced."
         yield _family("would_deny", text, ("route", "reason"), self._would_deny())
         known = GaugeMetricFamily(
@@ -74,22 +74,19 @@ class Counts(Collector):
             known.add_metric((binder,), number)
         yield known
 
-    def _traffic(self) -> Counter[tuple[str, ...]]:
+    def _judged(self) -> Counter[tuple[str, ...]]:
         """By route, coverage and binder."""
         counts: Counter[tuple[str, ...]] = Counter()
-        for rule in self._rules:
-            counts[rule.name, "anonymous", NO_BINDER] += rule.traffic.anonymous
-            counts[rule.name, "unbound", NO_BINDER] += rule.traffic.unbound
-            for binder, number in _by_binder(rule.traffic.bound).items():
-                counts[rule.name, "bound", binder] += number
+        for name, traffic in self._by_name.items():
+            counts[name, "anonymous", NO_BINDER] = traffic.anonymous
+            counts[name, "unbound", NO_BINDER] = traffic.unbound
+            for binder, number in _by_binder(traffic.bound).items():
+                counts[name, "bound", binder] = number
         return counts
 
-    def _would_deny(self) -> Counter[tuple[str, ...]]:
-        counts: Counter[tuple[str, ...]] = Counter()
-        for rule in self._rules:
-            for reason, number in rule.traffic.would_deny.items():
-                counts[rule.name, reason] += number
-        return counts
+    def _would_deny(self) -> dict[tuple[str, ...], int]:
+        each = self._by_name.items()
+        return {(name, why): number for name, traffic in each for why, number in traffic.would_deny.items()}
 
 
 def _count(identity: Identity, rule: Rule) -> None:

@@ -65,12 +65,12 @@ class Gate:
         self._condemner = condemner
         self._live = live
         self._counts = counts
-        self._routes = routes
+        self._routes = routes = routes.counted(counts.traffic)
+        self._default = routes.default
         self._app_logouts = app_logouts
         self._control_prefix = control_prefix
-        self._is_well = verdicts.is_well  # one look-up less for every request
-        self._ordinary: set[bytes] = set()  # paths to which nothing but the default rule applies
-        counts.watch(routes.rules)
+        self._only_session, self._is_well = identifier.only_session, verdicts.is_well  # a look-up less for each request
+        self._ordinary: set[bytes] = set()  # paths to which nothing but the default rule applies, whatever the body
         self._epoch = 0  # how often something has changed that an earlier verdict did not know
         self.is_blind = False  # as of the last tick
 
@@ -79,38 +79,39 @@ class Gate:
     def judge(self, request: RequestHead, now: float) -> Judgement | Coroutine[Any, Any, Judgement]:
         """The verdict on a request, at once where memory suffices. `now` is boot time."""
         path = request.target.partition(b"?")[0]
-        rule, is_logout = self._routes.default, False
+        rule, is_logout = self._default, False
         if path not in self._ordinary:
-            if is_too_odd(path):
-                return self._denials.refused(400, "ambiguous_path", rule)
-            where = place(path, self._control_prefix)
-            if where is not Place.ELSEWHERE:
-                return self._control(where, rule)
+            if is_too_odd(path) or place(path, self._control_prefix) is not Place.ELSEWHERE:
+                return self._not_for_app(path, rule)
             # A method that the app will take another for fits no route that goes by the method (reference case 42).
             rule = self._routes.find(b"" if request.overrides_method else request.method, path)
             if self._callbacks.may_be(path):  # on an allowed route too: a login that is missed is out of reach for ever
                 return self._begin_callback(request, rule)
             if rule.action is None:
                 return _unjudged(rule)
+            if self._reads_forms and (judged := self._judge_form(request, rule)) is not None:
+                return judged
             is_logout = self._app_logouts.is_path(path)
             self._note_ordinary(path, is_logout=is_logout)
-        if self._reads_forms and (judged := self._judge_form(request, rule)) is not None:
-            return judged
-        known = self._identifier.only_session(request, now)
-        if known is not None and self._is_well(known[0], known[1], now):
-            rule.traffic.bound[known[1].binder] += 1
-            judgement = Judgement(_PERMIT, rule)
-            judgement.epoch, judgement.session, judgement.known = self._epoch, known[1], known
-            if is_logout:
-                _mark_logout(judgement)
-            return judgement
+        known = self._only_session(request, now)
+        if known is not None:
+            credential, session = known
+            if self._is_well(credential, session, now):
+                rule.traffic.bound[session.binder] += 1
+                judgement = Judgement(_PERMIT, rule)
+                judgement.epoch, judgement.session, judgement.known = self._epoch, session, known
+                if is_logout:
+                    _mark_logout(judgement)
+                return judgement
         identity = self._identifier.now(request, now)
         if identity is None:
             return self._judge_slowly(request, rule)
         return self._conclude(request, identity, rule, now, is_recalled=True)
 
-    def _control(self, where: Place, rule: Rule) -> Judgement:
-        if where is Place.LOOK_ALIKE:
+    def _not_for_app(self, path: bytes, rule: Rule) -> Judgement:
+        if is_too_odd(path):
+            return self._denials.refused(400, "ambiguous_path", rule)
+        if place(path, self._control_prefix) is Place.LOOK_ALIKE:
             return self._denials.refused(404, "not_found", rule)
         judgement = _unjudged(rule)
         judgement.is_control = True
@@ -169,7 +170,7 @@ class Gate:
                 judgement = Judgement(_PERMIT, rule)
             else:
                 # What only claims to be a login must not take a session away: it matters which there was before.
-                rule = rule if rule.action is not None else self._routes.default
+                rule = rule if rule.action is not None else self._default
                 # After the wait: a logout may have come meanwhile.
                 judgement = await self._judge_slowly(request, rule, recheck=login.claim is not None)
         except BaseException:
@@ -230,7 +231,7 @@ class Gate:
 
     def _note_ordinary(self, path: bytes, *, is_logout: bool) -> None:
         """No route, callback, logout or control path: the next request need not look. Long paths hardly repeat."""
-        if not is_logout and self._routes.is_empty and len(path) <= _ORDINARY_BYTES:
+        if not is_logout and not self._reads_forms and self._routes.is_empty and len(path) <= _ORDINARY_BYTES:
             if len(self._ordinary) >= _ORDINARY_PATHS:
                 self._ordinary.clear()
             self._ordinary.add(path)
@@ -276,7 +277,7 @@ class Gate:
     def revoked(self, revocation: Revocation) -> None:
         """A revocation changed the replica: cut what flows, and revoke the credentials of the session as well."""
         self._epoch += 1
-        self._verdicts.revoked(revocation)  # first: streams that are told judge themselves again
+        self._verdicts.tick()  # first: streams that are told judge themselves again
         self._live.revoked(revocation)
         self._condemner.revoked(revocation)
 

@@ -6,7 +6,7 @@ what travels with a verified token for the first time, because dropping the toke
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from sidecar.bindings.directory import UNKNOWN, Directory
@@ -16,8 +16,8 @@ from sidecar.core.credentials import Carriers
 from sidecar.core.form import Body
 from sidecar.core.identity import BINDERS, BoundSession, Digester, Session
 from sidecar.core.verdict import ANONYMOUS, Identity
+from sidecar.gate.named import Known, NamedSessions
 from sidecar.gate.presented import NOTHING_PRESENTED, Presented, Reader, TokenCarrier
-from sidecar.gate.vouched import Known, Vouched
 from sidecar.gate.vouchers import Vouchers
 from sidecar.http1.request import RequestHead
 from sidecar.stores.interface import StoreError
@@ -37,20 +37,19 @@ class Identifier:
         directory: Directory,
         digester: Digester,
         cutoff: Callable[[bytes], int | None],
-        vouched: Vouched | None = None,
+        named_sessions: NamedSessions | None = None,
         vouchers: Vouchers | None = None,
     ) -> None:
-        """`cutoff` is the replica's look-up of a digest: when it was revoked. `vouched`: of the `header` binders."""
-        self._reader = Reader(carriers=carriers, tokens=tokens, digester=digester, vouched=vouched)
-        self._vouched = vouched
+        """`cutoff`: when a digest was revoked, as the replica knows. `named_sessions`: of the `header` binders."""
+        self._reader = Reader(carriers=carriers, tokens=tokens, digester=digester, named_sessions=named_sessions)
+        self._named_sessions = named_sessions
         self._cutoff = cutoff
         self._vouchers = vouchers
         self._directory = directory
         self._digester = digester
         self._bound = functools.lru_cache(16_384)(lambda session: replace(digester.bound(session), binder=_BY_TOKEN))
         self._mark = object()  # of what was made with the present key; heads are remembered longer than that
-        self._reads_target = self._reader.reads_target
-        self._reads_headers = self._reader.reads_headers
+        self._reads_elsewhere = self._reader.reads_target or self._reader.reads_headers  # than in cookies
         self.token_headers = self._reader.token_headers
         self.reads_forms = carriers.reads_forms
 
@@ -71,9 +70,9 @@ class Identifier:
             if isinstance(read, Session):
                 sessions.append(self._bound(read))
         bound: list[tuple[bytes, BoundSession]] = []
-        if self._vouched is not None:
+        if self._named_sessions is not None:
             for named in presented.said.named:
-                known = self._vouched.now(named, now)
+                known = self._named_sessions.now(named, now)
                 if known is None:
                     return None
                 _add(known, sessions, bound)
@@ -104,16 +103,19 @@ class Identifier:
     def only_session(self, request: RequestHead, now: float) -> tuple[bytes, BoundSession] | None:
         """The one credential of a request and its session, where memory knows both and there is nothing else."""
         block = request.block
-        if block is None or self._reads_headers or (self._reads_target and self._reader.may_be_in(request.target)):
+        if block is None or (self._reads_elsewhere and self._reader.may_be_elsewhere(request.target)):
             return None
         remembered = block.remembered
         if remembered is None or remembered[0] is not self._mark:
             remembered = block.remembered = (self._mark, *self._single(self.presented(request)))
-        _, credential, others = remembered
-        if others and any(self._cutoff(other) is not None for other in others):
+        credential = remembered[1]
+        if remembered[2] and self._is_any_revoked(remembered[2]):
             return None
         session = self._directory.cached(credential, now) if credential else None
         return (credential, session) if type(session) is BoundSession else None  # one session: no shared one
+
+    def _is_any_revoked(self, credentials: Iterable[bytes]) -> bool:
+        return any(self._cutoff(credential) is not None for credential in credentials)
 
     def _single(self, presented: Presented) -> tuple[bytes, tuple[bytes, ...]]:
         if presented.tokens or presented.is_ambiguous or len(presented.credentials) != 1:
@@ -139,9 +141,9 @@ class Identifier:
                 sessions.append(self._bound(read))
         by_header: list[tuple[bytes, BoundSession]] = []
         try:
-            if self._vouched is not None:
+            if self._named_sessions is not None:
                 for named in presented.said.named:
-                    _add(await self._vouched.later(named), sessions, by_header)
+                    _add(await self._named_sessions.later(named), sessions, by_header)
             bound, unbound = await self._find(presented, recheck=recheck)
             bound, unbound = await self._bind_companions(sessions, bound, unbound, presented)
         except StoreError:
@@ -253,9 +255,9 @@ class Identifier:
 def _doubt(presented: Presented) -> Identity | None:
     """The identity of a request that is denied as it is: there is nobody to be asked about it."""
     said = presented.said
-    if not (presented.is_ambiguous or said.is_unvouched or said.is_bad):
+    if not (presented.is_ambiguous or said.is_untrusted or said.is_bad):
         return None
-    return Identity(is_ambiguous=presented.is_ambiguous, is_unvouched=said.is_unvouched, has_bad_token=said.is_bad)
+    return Identity(is_ambiguous=presented.is_ambiguous, is_untrusted=said.is_untrusted, has_bad_token=said.is_bad)
 
 
 def _add(known: Known, sessions: list[BoundSession], bound: list[tuple[bytes, BoundSession]]) -> None:

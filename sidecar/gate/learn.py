@@ -135,7 +135,7 @@ class Teacher:
         set_here, _ = self._sorted_out(cookies)
         in_location = self._in_location(response)
         is_new = any(credential not in presented for credential in (*set_here, *in_location))
-        outcome = claim.completion.outcome(response.status, _location(response), is_cookie_new=is_new)
+        outcome = claim.completion.outcome(response.status, location_of(response), is_cookie_new=is_new)
         if outcome is Outcome.FAILED:
             if in_location:  # it cannot be taken out of there
                 return Lesson(None, (), (), binder, Reason.LOGIN)
@@ -164,7 +164,7 @@ class Teacher:
 
     def _in_location(self, response: ResponseHead) -> tuple[bytes, ...]:
         """Credentials in the address that the app redirects to: where it keeps its sessions in URLs, a new one."""
-        location = _location(response)
+        location = location_of(response)
         return self._identifier.in_target(location) if location is not None else ()
 
     def _known(self, credentials: Iterable[bytes]) -> Iterator[BoundSession]:
@@ -207,7 +207,7 @@ class Teacher:
 
     def with_expired(self, lines: Sequence[bytes], expired: Iterable[bytes]) -> list[bytes]:
         """The response's lines and our expiries, but for names that the app sets itself: its word wins."""
-        own = {cookie.name for cookie in _cookies_set(lines)}
+        own = {cookie.name for cookie in cookies_set(lines)}
         return [*lines, *(b"Set-Cookie: " + line for line in expired if line.partition(b"=")[0] not in own)]
 
     def is_declared(self, name: bytes) -> bool:
@@ -228,14 +228,14 @@ class Teacher:
         Deletions are left out. The old value stays bound: an app that keeps no list of its sessions still accepts a
         copy of it (decision 022).
         """
-        cookies = _cookies_set(lines)
+        cookies = cookies_set(lines)
         declared = [cookie for cookie in cookies if self._enforcement.is_declared(cookie.name)]
         for cookie in declared:
             self._enforcement.saw(cookie)
         return [cookie for cookie in declared if not cookie.is_deletion]
 
     def _sets_declared(self, line: bytes) -> bool:
-        cookies = _cookies_set([line])
+        cookies = cookies_set([line])
         return any(self._enforcement.is_declared(cookie.name) and not cookie.is_deletion for cookie in cookies)
 
     def _is_news(self, credential: bytes, session: BoundSession) -> bool:
@@ -249,9 +249,11 @@ def _is_of_another(identity: Identity, session: BoundSession | None) -> bool:
     return session is None or not all(session.is_same(bound) for _, bound in identity.bound)
 
 
-def _location(response: ResponseHead) -> bytes | None:
+def location_of(response: ResponseHead) -> bytes | None:
+    """Where the app redirects to."""
     return next((value for name, value in map(parse_line, response.lines) if name == b"location"), None)
 
 
-def _cookies_set(lines: Iterable[bytes]) -> list[SetCookie]:
+def cookies_set(lines: Iterable[bytes]) -> list[SetCookie]:
+    """The cookies that these lines set, deletions included."""
     return [parse_set_cookie(value) for name, value in map(parse_line, lines) if name == b"set-cookie"]

@@ -17,8 +17,8 @@ from sidecar.core.form import Body, body_of
 from sidecar.core.identity import Digester
 from sidecar.core.reading import MAX_CANDIDATES, NOTHING, Reading, merged
 from sidecar.field_names import fold
-from sidecar.gate.vouched import SILENCE, Said, Vouched
-from sidecar.http1.fields import parse_line
+from sidecar.gate.named import SILENCE, NamedSessions, Said
+from sidecar.http1.fields import values_of
 from sidecar.http1.request import RequestHead
 
 _CACHED_LINES = 8192
@@ -57,14 +57,14 @@ class Reader:
         carriers: Carriers,
         tokens: Sequence[TokenCarrier],
         digester: Digester,
-        vouched: Vouched | None,
+        named_sessions: NamedSessions | None,
     ) -> None:
         self._carriers = carriers
         self._tokens = tokens
         self._digester = digester
-        self._vouched = vouched
+        self._named_sessions = named_sessions
         self._lines: dict[bytes, Presented] = {}
-        names = vouched.names if vouched is not None else frozenset()
+        names = named_sessions.names if named_sessions is not None else frozenset()
         self.token_headers = names | frozenset(fold(token.header) for token in tokens if token.header)
         self.reads_target = carriers.reads_target
         self.reads_headers = bool(carriers.headers or self.token_headers)
@@ -84,7 +84,7 @@ class Reader:
             found.append(self._digested(in_target, ()))
         if self.reads_headers:
             found.append(self._in_headers(request))
-        said = self._vouched.said(request) if self._vouched is not None else SILENCE
+        said = self._named_sessions.said(request) if self._named_sessions is not None else SILENCE
         if said is not SILENCE:
             found.append(Presented((), (), is_ambiguous=False, said=said))
         found = [part for part in found if part is not NOTHING_PRESENTED]
@@ -111,12 +111,12 @@ class Reader:
         """Whether the body of a request may hold a credential, and can be read."""
         if not (self._carriers.reads_forms and request.has_body):
             return Body.NO_FORM
-        types, encodings = _values(request, b"content-type"), _values(request, b"content-encoding")
+        types, encodings = values_of(request.lines, b"content-type"), values_of(request.lines, b"content-encoding")
         return body_of(types, encodings, request.content_length)
 
-    def may_be_in(self, target: bytes) -> bool:
-        """Whether it is worth to look into a target."""
-        return self._carriers.may_be_in(target)
+    def may_be_elsewhere(self, target: bytes) -> bool:
+        """Whether a request for this target may show more than its cookies do, forms apart."""
+        return self.reads_headers or (self.reads_target and self._carriers.may_be_in(target))
 
     def is_token_cookie(self, name: bytes) -> bool:
         """Whether a cookie name is a token binder's, or one of its chunks."""
@@ -163,7 +163,7 @@ class Reader:
             return Presented((), (), is_ambiguous=True)
 
     def _in_headers(self, request: RequestHead) -> Presented:
-        values = [(value, name) for name in self._carriers.headers for value in _values(request, name)]
+        values = [(value, name) for name in self._carriers.headers for value in values_of(request.lines, name)]
         if len(values) > MAX_CANDIDATES:
             return Presented((), (), is_ambiguous=True)
         readings = itertools.starmap(self._carriers.in_header, values)
@@ -172,7 +172,7 @@ class Reader:
                 (carrier.binder, token)
                 for carrier in self._tokens
                 if carrier.header
-                for token in from_header(_values(request, carrier.header))
+                for token in from_header(values_of(request.lines, carrier.header))
             ]
         except AmbiguousToken:
             return Presented((), (), is_ambiguous=True)
@@ -196,12 +196,6 @@ class Reader:
             if same or under_others:
                 found[digest(value)] = (*map(digest, same), *under_others)
         return found
-
-
-def _values(request: RequestHead, name: bytes) -> list[bytes]:
-    """A field's values, under the spellings that CGI-like servers fold together as well (reference case 17)."""
-    folded = fold(name)
-    return [value for key, value in map(parse_line, request.lines) if fold(key) == folded]
 
 
 def _is_chunk(name: bytes, base: bytes) -> bool:

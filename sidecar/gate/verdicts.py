@@ -6,9 +6,8 @@ from dataclasses import replace
 from sidecar import clock
 from sidecar.core import verdict as rules
 from sidecar.core.freshness import Freshness, State
-from sidecar.core.identity import BoundSession, Kind
+from sidecar.core.identity import BoundSession
 from sidecar.core.replica import Replica
-from sidecar.core.revocation import Revocation
 from sidecar.core.routes import Rule
 from sidecar.core.verdict import Allow, Deny, Identity, Policy
 
@@ -29,7 +28,6 @@ class Verdicts:
             )
             for fail_open, deny_unbound in itertools.product((None, True, False), repeat=2)
         }
-        self._floor = 0  # the latest cut-off of any logout of everybody
         self.tick()
 
     def decide(self, identity: Identity, rule: Rule, now: float) -> Allow | Deny:
@@ -57,18 +55,13 @@ class Verdicts:
             and not self._replica.knows(session.own, credential, session.sub)
         )
 
-    def revoked(self, revocation: Revocation) -> None:
-        """A revocation changed the replica. One of everybody costs the request in the common case no look-up.
+    def tick(self) -> None:
+        """Called a few times a second, and after each revocation: notes how old a login may be.
 
+        So not every request asks the clock, and a logout of everybody costs the request in the common case no look-up.
         Logins at or before it are for `decide` to judge, whichever client it names.
         """
-        if revocation.kind is Kind.EVERYBODY:
-            self._floor = max(self._floor, revocation.cutoff)
-            self.tick()
-
-    def tick(self) -> None:
-        """Called a few times a second: notes how old a login may be, so that not every request asks the clock."""
-        self._oldest: float = max(clock.early() * 1000 - self._policy.max_age_ms, self._floor)
+        self._oldest: float = max(clock.early() * 1000 - self._policy.max_age_ms, self._replica.everybody_until)
 
     def is_dead(self, identity: Identity) -> bool:
         """Whether anything that was presented is revoked."""

@@ -9,9 +9,9 @@ No folding, no blank before the colon, no control character, no bare CR or LF: r
 13-15). llhttp and h11 are the second and third opinion in the tests.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from sidecar.field_names import is_odd
+from sidecar.field_names import fold, is_odd
 from sidecar.http1.errors import ProtocolError
 from sidecar.http1.grammar import FIELD_LINE
 
@@ -138,6 +138,12 @@ def parse_line(line: bytes) -> Field:
     """Lower-case name and value of a line that was read before."""
     name, _, value = line.partition(b":")
     return name.lower(), value.strip(b" \t")
+
+
+def values_of(lines: Iterable[bytes], name: bytes) -> list[bytes]:
+    """A field's values, in every spelling that some server takes for its name (reference case 17)."""
+    folded = fold(name)
+    return [value for key, value in map(parse_line, lines) if fold(key) == folded]
 
 
 def without(lines: list[bytes], names: frozenset[bytes] | set[bytes]) -> list[bytes]:

@@ -85,7 +85,7 @@ class RequestHead:
     cookies: tuple[bytes, ...] = ()  # the values of all Cookie fields
     special: Mapping[bytes, list[bytes]] = {}  # values of the other fields that were looked at, by lower-case name
     nominated: frozenset[bytes] = frozenset()  # names that `Connection` takes off, from the trailers as well
-    is_vouched = False  # whether a trusted peer has sent it; only known where a binder asks (`proxy/plane.py`)
+    is_trusted = False  # whether a trusted peer has sent it; only known where a binder asks (`proxy/plane.py`)
     is_spoofed = False  # whether it said what only such a peer may say
     overrides_method = False  # a field asks the app for another method: only with POST, and no route may go by it
     block: Block | None = None  # what is remembered of the header block; `lines` are its lines, as long as it is set

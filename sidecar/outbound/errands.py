@@ -4,9 +4,12 @@ They live in this process alone. Nobody waits for them who does not want to, and
 """
 
 import asyncio
+import logging
 import random
 from collections.abc import Awaitable, Callable
 from typing import Final, Generic, TypeVar
+
+_logger = logging.getLogger(__name__)
 
 PAUSE_S: Final = 0.5  # before the second attempt; doubles with each
 LONGEST_PAUSE_S: Final = 30.0
@@ -22,16 +25,23 @@ class Errands(Generic[_Result]):
         *,
         may_pass: Callable[[_Result], bool],
         on_delay: Callable[[_Result, int], None],
-        on_end: "Callable[[asyncio.Task[_Result]], None]",
+        on_end: Callable[[_Result], None],
+        stopped: _Result | None,
+        fault: str,
         attempts: int,
         at_once: int,
         waiting: int,
         pause_s: float = PAUSE_S,
     ) -> None:
-        """`on_delay` hears of an attempt that failed, and how many are left; `on_end` of each errand that is over."""
+        """`on_delay` hears of an attempt that failed, and how many are left; `on_end` of what each errand came to.
+
+        That is `stopped` for one that was given up, if there is such a result. `fault` is the log event of a defect.
+        """
         self._may_pass = may_pass
         self._on_delay = on_delay
         self._on_end = on_end
+        self._stopped = stopped
+        self._fault = fault
         self._attempts = attempts
         self._waiting = waiting
         self._pause_s = pause_s
@@ -78,7 +88,13 @@ class Errands(Generic[_Result]):
 
     def _ended(self, task: "asyncio.Task[_Result]") -> None:
         self._tasks.discard(task)
-        self._on_end(task)
+        if task.cancelled():
+            if self._stopped is not None:
+                self._on_end(self._stopped)
+        elif (error := task.exception()) is not None:
+            _logger.error(self._fault, exc_info=error)
+        else:
+            self._on_end(task.result())
 
     async def aclose(self) -> None:
         """Give up what still runs."""

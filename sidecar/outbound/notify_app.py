@@ -56,7 +56,9 @@ class NotifyApp:
         self._errands = Errands[Told](
             may_pass=lambda told: told.may_pass,
             on_delay=_delayed,
-            on_end=_ended,
+            on_end=_report,
+            stopped=Told("stopped"),
+            fault="app_notification_fault",
             attempts=attempts,
             at_once=AT_ONCE,
             waiting=WAITING,
@@ -117,15 +119,6 @@ class NotifyApp:
 
 def _delayed(told: Told, left: int) -> None:
     log.event(_logger, logging.INFO, "app_notification_delayed", reason=told.reason, attempts_left=left)
-
-
-def _ended(task: "asyncio.Task[Told]") -> None:
-    if task.cancelled():
-        _report(Told("stopped"))
-    elif (error := task.exception()) is not None:
-        _logger.error("app_notification_fault", exc_info=error)
-    else:
-        _report(task.result())
 
 
 def _report(told: Told) -> None:

@@ -93,7 +93,9 @@ class ProviderChecks:
         self._errands = Errands[Checked](
             may_pass=lambda checked: checked.standing is Standing.UNAVAILABLE,
             on_delay=lambda _checked, _left: None,
-            on_end=_ended,
+            on_end=_count,
+            stopped=None,
+            fault="provider_check_fault",
             attempts=ATTEMPTS,
             at_once=AT_ONCE,
             waiting=WAITING,
@@ -199,15 +201,6 @@ class ProviderChecks:
                 await self._tokens.forget(own)
         except StoreError as error:  # enforced here already, and kept in the outbox
             log.event(_logger, logging.WARNING, "provider_check_delayed", reason=error.reason)
-
-
-def _ended(task: "asyncio.Task[Checked]") -> None:
-    if task.cancelled():
-        return
-    if (error := task.exception()) is not None:
-        _logger.error("provider_check_fault", exc_info=error)
-    else:
-        _count(task.result())
 
 
 def _count(checked: Checked) -> None:

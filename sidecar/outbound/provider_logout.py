@@ -32,7 +32,9 @@ class ProviderLogouts:
         self._errands = Errands(
             may_pass=lambda answer: answer.outcome is Outcome.UNAVAILABLE,
             on_delay=_delayed,
-            on_end=_ended,
+            on_end=_report,
+            stopped=Answer(Outcome.UNAVAILABLE, "stopped"),
+            fault="provider_logout_fault",
             attempts=attempts,
             at_once=AT_ONCE,
             waiting=WAITING,
@@ -58,15 +60,6 @@ class ProviderLogouts:
 
 def _delayed(answer: Answer, left: int) -> None:
     log.event(_logger, logging.INFO, "provider_logout_delayed", reason=answer.reason, attempts_left=left)
-
-
-def _ended(task: "asyncio.Task[Answer]") -> None:
-    if task.cancelled():
-        _report(Answer(Outcome.UNAVAILABLE, "stopped"))
-    elif (error := task.exception()) is not None:
-        _logger.error("provider_logout_fault", exc_info=error)
-    else:
-        _report(task.result())
 
 
 def _report(answer: Answer) -> None:

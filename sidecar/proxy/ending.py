@@ -210,8 +210,9 @@ class Ending:
         self.is_over = True
         if self._digests:
             self._unwatch()
-        for step in self._at_end:
-            step()
+        if self._at_end:
+            for step in self._at_end:
+                step()
         judgement = self._judgement
         if judgement is not None and judgement.login is not None:
             if self._sent_at and not self._is_reviewed:  # in one place, however it has come to that (decision 003)

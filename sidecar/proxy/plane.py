@@ -75,7 +75,7 @@ class Plane:
             Exchange if conduct.access_log is None else partial(LoggedExchange, access_log=conduct.access_log)
         )
         if conduct.proxy_headers:
-            self.new_exchange = _vouching(self.new_exchange, conduct.proxy_headers)
+            self.new_exchange = _marking_trust(self.new_exchange, conduct.proxy_headers)
 
     def use(self, conduct: Conduct) -> None:
         """Go by this from now on: whatever is judged, looked at again or waited for after this call.
@@ -162,17 +162,17 @@ class Plane:
         log.event(_logger, logging.DEBUG, "request_refused", reason=reason, peer=peer.decode("latin-1"))
 
 
-def _vouching(
+def _marking_trust(
     begin: "Callable[[Downstream, Plane, RequestHead], Exchange]", names: frozenset[bytes]
 ) -> "Callable[[Downstream, Plane, RequestHead], Exchange]":
     """The same, for planes where it matters whose word a request is. What is nobody's word never reaches the app."""
 
-    def vouching(downstream: "Downstream", plane: Plane, request: "RequestHead") -> Exchange:
-        request.is_vouched = downstream.peer.is_trusted
-        if not request.is_vouched:
+    def marking(downstream: "Downstream", plane: Plane, request: "RequestHead") -> Exchange:
+        request.is_trusted = downstream.peer.is_trusted
+        if not request.is_trusted:
             kept = [line for line in request.lines if fold(parse_line(line)[0]) not in names]
             if len(kept) < len(request.lines):  # noted, because the gate denies it where it judges
                 request.lines, request.block, request.is_spoofed = kept, None, True
         return begin(downstream, plane, request)
 
-    return vouching
+    return marking

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterable, Iterator
 
 from sidecar import metrics
-from sidecar.core.identity import BoundSession, Kind, SharedSession
+from sidecar.core.identity import BoundSession, Kind, sharing
 from sidecar.core.revocation import Revocation
 from sidecar.log import event
 from sidecar.stores.interface import StoreError
@@ -62,17 +62,7 @@ def unpack_binding(value: bytes) -> BoundSession:
         session, *also = _unpack_sessions(value)
     except (struct.error, ValueError):  # the second: nothing at all
         raise _unreadable() from None
-    if not also:
-        return session
-    return SharedSession(
-        session.own,
-        session.sub,
-        session.login_time,
-        session.sid_time,
-        parties=session.parties,
-        binder=session.binder,
-        also=tuple(also),
-    )
+    return sharing(session, tuple(also)) if also else session
 
 
 def _pack_session(session: BoundSession) -> bytes:

@@ -71,12 +71,12 @@ async def test_a_reload_leaves_nothing_behind_of_the_old_settings(tmp_path: Path
 
 
 async def test_whose_word_counts_is_decided_by_the_new_binders(tmp_path: Path) -> None:
-    vouching = TEXT.replace("bind: [", "bind: [{from: header, sub: X-User}, ")
-    old, new = (loaded(tmp_path, text) for text in (TEXT, vouching))
+    with_header = TEXT.replace("bind: [", "bind: [{from: header, sub: X-User}, ")
+    old, new = (loaded(tmp_path, text) for text in (TEXT, with_header))
     data = DataPlane(old, State(old, SqliteStore(None)), {}, control_socket="/control")
     assert data.plane.new_exchange is Exchange
     data.use(new, data.conduct(new, {}))
-    assert "vouching" in repr(data.plane.new_exchange)
+    assert data.plane.new_exchange is not Exchange
     assert b"x-user" in data.plane.dropped_trailers
     data.use(old, data.conduct(old, {}))
     assert data.plane.new_exchange is Exchange

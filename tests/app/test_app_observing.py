@@ -11,40 +11,36 @@ from sidecar.app.observing import report, summary, totals
 from sidecar.core.denial import Action
 from sidecar.core.freshness import State
 from sidecar.core.identity import BINDERS, BoundSession
-from sidecar.core.routes import Routes, Rule
+from sidecar.core.paths import compile_pattern
+from sidecar.core.routes import Route, Routes, Rule
 from sidecar.core.verdict import ALLOW, ANONYMOUS, Identity, Policy, decide
 from sidecar.gate.counts import Counts
 
-API, DEFAULT = Rule(Action.REJECT, name="/api/*"), Rule(Action.REJECT)
 ALICE = BoundSession(b"o" * 16, b"s" * 16, 1, 1, binder=BINDERS.index("token_endpoint"))
 KNOWN = [0] * 16
+PATTERN = compile_pattern("/x")
 
 
-def counts() -> Counts:
+def counts() -> tuple[Counts, Rule, Rule]:
+    """And two rules that count there: of `/api/*`, and the default."""
     counted = Counts()
-    counted.watch([API, DEFAULT])
     counted.bindings = lambda: KNOWN
-    return counted
-
-
-@pytest.fixture(autouse=True)
-def _fresh() -> None:
-    for rule in (API, DEFAULT):
-        rule.traffic.__init__()  # type: ignore[misc] - as new
+    api, default = (Rule(Action.REJECT, name=name, traffic=counted.traffic(name)) for name in ("/api/*", "default"))
+    return counted, api, default
 
 
 def test_a_line_has_what_was_judged_since_the_line_before() -> None:
-    counted = counts()
+    counted, api, default = counts()
     bound = Identity((), ((b"c" * 16, ALICE),))
     unknown = Identity(unbound=(b"u" * 16,))
-    counted.allowed(bound, ALLOW, DEFAULT)
+    counted.allowed(bound, ALLOW, default)
     before = totals(counted.collect())
     for _ in range(3):
-        counted.allowed(bound, ALLOW, DEFAULT)
-    counted.allowed(ANONYMOUS, ALLOW, DEFAULT)
+        counted.allowed(bound, ALLOW, default)
+    counted.allowed(ANONYMOUS, ALLOW, default)
     observed = decide(unknown, lambda _: None, State.FRESH, Policy(deny_unbound=True, observes=True), 0)
-    counted.allowed(unknown, observed, API)
-    counted.observed(observed.would_deny, API)
+    counted.allowed(unknown, observed, api)
+    counted.observed(observed.would_deny, api)
     KNOWN[2] = 7
     assert summary(before, totals(counted.collect())) == {
         "bound": 3,
@@ -59,15 +55,15 @@ def test_a_line_has_what_was_judged_since_the_line_before() -> None:
 
 
 def test_a_binder_of_a_later_release_breaks_nothing() -> None:
-    counted = counts()
+    counted, _, default = counts()
     later = BoundSession(b"o" * 16, None, 1, 1, binder=15)
-    counted.allowed(Identity((), ((b"c" * 16, later),)), ALLOW, DEFAULT)
+    counted.allowed(Identity((), ((b"c" * 16, later),)), ALLOW, default)
     assert summary(totals(()), totals(counted.collect()))["bound"] == 1
 
 
 async def test_a_line_is_written_for_each_period_also_when_nothing_happened(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", logger="sidecar.app.observing")
-    counted = counts()
+    counted, *_ = counts()
 
     async def collect() -> Iterable[Metric]:
         return list(counted.collect())
@@ -83,11 +79,12 @@ async def test_a_line_is_written_for_each_period_also_when_nothing_happened(capl
     assert caplog.records[0].fields["bound"] == 0
 
 
-def test_routes_of_one_pattern_are_one_route_in_the_numbers() -> None:
-    first, second = Rule(Action.REJECT, name="/x"), Rule(Action.STRIP, name="/x")
+def test_routes_of_one_pattern_are_one_route_in_the_numbers_also_after_a_reload() -> None:
     counted = Counts()
-    counted.watch(Routes([], first).rules)
-    counted.watch([second])
-    for rule in (first, second):
-        counted.allowed(ANONYMOUS, ALLOW, rule)
-    assert counted._traffic()["/x", "anonymous", "none"] == 2
+    first, second = Route(PATTERN, Rule(None, name="/x")), Route(PATTERN, Rule(Action.STRIP, name="/x"))
+    for _ in range(3):
+        routes = Routes([first, second], Rule(Action.REJECT)).counted(counted.traffic)
+        counted.allowed(ANONYMOUS, ALLOW, routes.find(b"GET", b"/x"))
+        counted.allowed(ANONYMOUS, ALLOW, routes.default)
+    assert +counted._judged() == {("/x", "anonymous", "none"): 3, ("default", "anonymous", "none"): 3}
+    assert len(counted._by_name) == 2

@@ -54,7 +54,7 @@ async def test_a_named_session_ends_with_its_logout(open_stage: Open, binder: He
     assert await status(stage, request) == 200
     await stage.logout("another", "another")
     assert await status(stage, request) == 200
-    assert +stage.counts._traffic() == {("default", "bound", "header"): 2}
+    assert +stage.counts._judged() == {("default", "bound", "header"): 2}
     await stage.logout(*logout)
     assert await status(stage, request) == 401
 

@@ -334,7 +334,7 @@ def test_reasons_are_stable_words() -> None:
         "EXPIRED": "session_too_old",
         "BAD_TOKEN": "bad_token",
         "AMBIGUOUS": "ambiguous_credential",
-        "UNVOUCHED": "untrusted_header",
+        "UNTRUSTED": "untrusted_header",
         "UNBOUND": "unbound_credential",
         "STALE": "replica_stale",
         "STORE": "store_unavailable",
@@ -361,5 +361,5 @@ def test_a_credential_of_several_sessions_is_as_old_as_the_oldest() -> None:
 
 
 def test_what_a_stranger_says_in_a_trusted_header_is_denied() -> None:
-    judged = decide(Identity(is_unvouched=True), Replica().cutoff, State.FRESH, Policy(fail_open=True), NOW)
-    assert judged == Deny(Reason.UNVOUCHED)
+    judged = decide(Identity(is_untrusted=True), Replica().cutoff, State.FRESH, Policy(fail_open=True), NOW)
+    assert judged == Deny(Reason.UNTRUSTED)

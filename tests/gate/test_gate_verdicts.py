@@ -20,11 +20,15 @@ def replica() -> Replica:
     return Replica()
 
 
-@pytest.fixture
-def verdicts(replica: Replica) -> Verdicts:
+def fresh_verdicts(replica: Replica) -> Verdicts:
     freshness = Freshness(60.0, 60.0)
     freshness.proved(clock.boot())
     return Verdicts(replica=replica, freshness=freshness, policy=Policy())
+
+
+@pytest.fixture
+def verdicts(replica: Replica) -> Verdicts:
+    return fresh_verdicts(replica)
 
 
 def session(age_s: float = 5.0, client: str = "wiki") -> BoundSession:
@@ -49,23 +53,31 @@ def test_a_logout_of_everybody_takes_earlier_logins_out_of_the_short_way(verdict
     before, after = session(), session(age_s=-5)
     assert is_well(verdicts, before)
     replica.apply(everybody())
-    verdicts.revoked(everybody())
+    verdicts.tick()
     assert not is_well(verdicts, before)
     assert not is_allowed(verdicts, before)
     assert is_well(verdicts, after)
-    verdicts.tick()  # the clock's own bound must not bring them back
-    assert not is_well(verdicts, before)
+
+
+def test_verdicts_that_are_made_after_it_know_of_it_as_well(replica: Replica) -> None:
+    """A changed configuration brings a new gate to an old replica."""
+    replica.apply(everybody())
+    verdicts = fresh_verdicts(replica)
+    assert not is_well(verdicts, session())
+    assert not is_allowed(verdicts, session())
+    assert is_well(verdicts, session(age_s=-5))
 
 
 def test_sessions_of_another_client_go_the_long_way_and_are_allowed(verdicts: Verdicts, replica: Replica) -> None:
     other = session(client="shop")
     replica.apply(everybody())
-    verdicts.revoked(everybody())
+    verdicts.tick()
     assert not is_well(verdicts, other)
     assert is_allowed(verdicts, other)
 
 
-def test_other_revocations_leave_the_short_way_as_it_is(verdicts: Verdicts) -> None:
+def test_other_revocations_leave_the_short_way_as_it_is(verdicts: Verdicts, replica: Replica) -> None:
     revoked = next(meant_by(Logout(IDP, ("wiki",), "x", None, 2**50), DIGESTER, expires=1))
-    verdicts.revoked(revoked)
+    replica.apply(revoked)
+    verdicts.tick()
     assert is_well(verdicts, session())

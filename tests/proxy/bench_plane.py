@@ -41,10 +41,10 @@ from sidecar.gate.gate import Gate
 from sidecar.gate.identify import Identifier
 from sidecar.gate.learn import Teacher
 from sidecar.gate.live import LiveStreams
+from sidecar.gate.named import NamedSessions
 from sidecar.gate.presented import TokenCarrier
 from sidecar.gate.second_look import SecondLook
 from sidecar.gate.verdicts import Verdicts
-from sidecar.gate.vouched import Vouched
 from sidecar.gate.vouchers import Vouchers
 from sidecar.gate.vouching import VouchingGate
 from sidecar.http1.forwarded import peer_of
@@ -155,7 +155,7 @@ class Stage:
             directory=self.directory,
             digester=self.digester,
             cutoff=self.replica.cutoff,
-            vouched=self._vouched(headers),
+            named_sessions=self._named_sessions(headers),
             vouchers=vouchers,
         )
         enforcement = Enforcement(
@@ -287,10 +287,10 @@ class Stage:
     def _wall(self) -> float:
         return clock.wall() + self.later
 
-    def _vouched(self, headers: Sequence[HeaderBinder]) -> Vouched | None:
+    def _named_sessions(self, headers: Sequence[HeaderBinder]) -> NamedSessions | None:
         if not headers:
             return None
-        return Vouched(
+        return NamedSessions(
             headers,
             directory=self.directory,
             digester=self.digester,

@@ -211,7 +211,7 @@ async def test_logins_and_rotations_are_learned(stage: Stage):
     again = ok(b"", "Set-Cookie: JSESSIONID=two")
     await passes(stage, revoked_cookie(value="one"), again, seen("GET / HTTP/1.1", "Cookie: JSESSIONID=one"), app)
     await passes(stage, revoked_cookie(value="two"), ok(), seen("GET / HTTP/1.1", "Cookie: JSESSIONID=two"), app)
-    assert stage.counts._traffic()["default", "bound", "token_endpoint"] == 2
+    assert stage.counts._judged()["default", "bound", "token_endpoint"] == 2
     assert stage.directory.count_by_binder()[2] == 2
 
 
@@ -224,7 +224,7 @@ async def test_it_is_said_route_by_route(open_stage: Open):
         head = seen(f"GET {path} HTTP/1.1", f"Cookie: JSESSIONID={value}")
         app = await passes(stage, revoked_cookie(f"GET {path} HTTP/1.1", value=value), ok(), head, app)
     assert would_deny(stage) == {("/api/*", "unbound_credential"): 1}
-    assert +stage.counts._traffic() == {
+    assert +stage.counts._judged() == {
         ("default", "unbound", "none"): 1,
         ("/api/*", "unbound", "none"): 1,
         ("/api/*", "bound", "token_endpoint"): 2,

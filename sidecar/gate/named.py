@@ -26,7 +26,7 @@ class Said:
     """What the fields of a request say, before anybody was asked about it."""
 
     named: tuple[Named, ...] = ()
-    is_unvouched: bool = False  # by a peer that is not trusted
+    is_untrusted: bool = False  # by a peer that is not trusted
     is_bad: bool = False  # by one that is, and it names nothing
 
 
@@ -40,7 +40,7 @@ class Known(NamedTuple):
     credential: bytes | None
 
 
-class Vouched:
+class NamedSessions:
     """The `header` binders of one gate."""
 
     def __init__(
@@ -62,12 +62,12 @@ class Vouched:
     def said(self, request: RequestHead) -> Said:
         """Which sessions the request names."""
         if request.is_spoofed:
-            return Said(is_unvouched=True)
+            return Said(is_untrusted=True)
         fields = [(fold(name), value) for name, value in map(parse_line, request.lines)]
         fields = [(name, value) for name, value in fields if name in self.names]
         if not fields:
             return SILENCE
-        if not request.is_vouched:  # nobody else's fields are left by now
+        if not request.is_trusted:  # nobody else's fields are left by now
             raise TypeError("a request that nobody vouches for names a session")
         try:
             named = [binder.read(fields) for binder in self._binders]
