@@ -146,6 +146,8 @@ SESSION_FAULTS = [
     ),
     ("bind: [{from: formpost, callback: /cb}]", "did you mean form_post?"),
     ("bind: [{from: header, login_time: X-Since}]", "sid, sub or both"),
+    ("bind: [{from: header, sid: X-Who, sub: x-who}]", "one header cannot be two things"),
+    ("bind: [{from: header, sid: X-Sid, login_time: X-Sid}]", "one header cannot be two things"),
     ("bind: [{from: header, sid: Cookie}]", "a cookie is not named by its header"),
     ("credentials: [{cookie: a}], bind: [{from: form_post}]", "callback"),
     ("credentials: [{cookie: a}], bind: [{from: form_post, callback: /cb, success: {status: [99]}}]", "200 to 599"),
