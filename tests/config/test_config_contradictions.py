@@ -220,11 +220,6 @@ CONTRADICTIONS = [
         "session.voucher.cookie",
         "a cookie of the app",
     ),
-    (
-        _session(f"bind: [{TOKEN}], profile: tomcat, voucher: {{cookie: JSESSIONID}}"),
-        "session.voucher.cookie",
-        "the app",
-    ),
     (_session(f"bind: [{TOKEN}], voucher: {{cookie: __Host-a}}"), "session.voucher.cookie", "by the sidecar"),
     (GOOD + "control: {relay_listen: 0.0.0.0:4183}", "control.relay_listen", "the relay listens beyond loopback"),
     (GOOD + "control: {relay_listen: host:4183}", "control.relay_listen", "the relay listens beyond loopback"),
