@@ -21,7 +21,7 @@ from sidecar import metrics
 from sidecar.core.identity import BINDERS, BINDERS_AT_MOST, BoundSession, SharedSession
 from sidecar.stores.interface import StoreError
 
-MISS_S = 1.0  # DESIGN section 5: never cache a miss for longer
+MISS_S = 1.0  # never cache a miss for longer
 MISS_CAPACITY = 8192
 READS_AT_ONCE = 32
 READS_WAITING = 1024

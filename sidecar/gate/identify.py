@@ -1,8 +1,7 @@
 """Which session a request belongs to: candidates from the head, tokens, bindings.
 
 `now` answers from memory and is all that most requests need. `later` may ask the store or the provider; it also binds
-what travels with a verified token for the first time, because dropping the token would otherwise shed the logout
-(DESIGN, pinned numbers).
+what travels with a verified token for the first time, because dropping the token would otherwise shed the logout.
 """
 
 import functools

@@ -1,7 +1,7 @@
 """The second look at an exchange, before it reaches the app late or anything of the response goes out.
 
 A session that was revoked meanwhile gets nothing of the answer, and no new cookie. What the response teaches is in the
-store before it is released (DESIGN section 5). The gate asks only where there is something to look at.
+store before it is released. The gate asks only where there is something to look at.
 """
 
 import logging
@@ -51,7 +51,7 @@ class SecondLook:
     def reconsider(self, request: RequestHead, judgement: Judgement) -> Answer | None:
         """The verdict again for a request that had to wait for a connection; the answer when it is a denial by now.
 
-        What was allowed before a logout must not reach the app after its 200 (DESIGN promise 1).
+        What was allowed before a logout must not reach the app after its 200 (promise 1).
         """
         verdict = self._verdicts.decide(judgement.identity, judgement.rule, clock.boot())
         return self._denials.late(request, judgement, verdict).answer if isinstance(verdict, Deny) else None
@@ -85,7 +85,7 @@ class SecondLook:
         try:
             session = await self._teacher.learn(lesson)
         except StoreError as error:
-            # The cookie must not get out before its binding is stored (DESIGN section 5).
+            # The cookie must not get out before its binding is stored.
             log.event(_logger, logging.WARNING, "binding_not_stored", reason=error.reason)
             return self._login_lost(request, judgement, response, Reason.LOGIN)
         if session is not None:
