@@ -28,11 +28,12 @@ _EXPIRES_MAX = (1 << _EXPIRES_BITS) - 1
 class Replica:
     """The live revocations. All methods are synchronous; one thread."""
 
-    __slots__ = ("_next_swept", "_shards")
+    __slots__ = ("_next_swept", "_shards", "floor")
 
     def __init__(self) -> None:
         self._shards: tuple[dict[bytes, int], ...] = tuple({} for _ in range(SHARDS))
         self._next_swept = 0
+        self.floor = 0  # ms: the latest cut-off of any logout of everybody; never lower again, which is the safe side
 
     def __len__(self) -> int:
         return sum(map(len, self._shards))
@@ -64,6 +65,8 @@ class Replica:
         if packed == known:
             return False
         shard[revocation.digest] = packed
+        if revocation.kind is Kind.EVERYBODY:
+            self.floor = max(self.floor, revocation.cutoff)
         return True
 
     def sweep(self, now: float) -> int:

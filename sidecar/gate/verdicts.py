@@ -29,7 +29,6 @@ class Verdicts:
             )
             for fail_open, deny_unbound in itertools.product((None, True, False), repeat=2)
         }
-        self._floor = 0  # the latest cut-off of any logout of everybody
         self.tick()
 
     def decide(self, identity: Identity, rule: Rule, now: float) -> Allow | Deny:
@@ -63,12 +62,14 @@ class Verdicts:
         Logins at or before it are for `decide` to judge, whichever client it names.
         """
         if revocation.kind is Kind.EVERYBODY:
-            self._floor = max(self._floor, revocation.cutoff)
             self.tick()
 
     def tick(self) -> None:
-        """Called a few times a second: notes how old a login may be, so that not every request asks the clock."""
-        self._oldest: float = max(clock.early() * 1000 - self._policy.max_age_ms, self._floor)
+        """Called a few times a second: notes how old a login may be, so that not every request asks the clock.
+
+        The floor is the replica's: a gate that a reload has made has not heard of the logouts before it (decision 026).
+        """
+        self._oldest: float = max(clock.early() * 1000 - self._policy.max_age_ms, self._replica.floor)
 
     def is_dead(self, identity: Identity) -> bool:
         """Whether anything that was presented is revoked."""

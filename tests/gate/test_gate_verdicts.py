@@ -57,6 +57,12 @@ def test_a_logout_of_everybody_takes_earlier_logins_out_of_the_short_way(verdict
     assert not is_well(verdicts, before)
 
 
+def test_a_gate_that_is_made_after_a_logout_of_everybody_knows_of_it(verdicts: Verdicts, replica: Replica) -> None:
+    replica.apply(everybody())
+    later = Verdicts(replica=replica, freshness=verdicts._freshness, policy=Policy())
+    assert not is_well(later, session())
+
+
 def test_sessions_of_another_client_go_the_long_way_and_are_allowed(verdicts: Verdicts, replica: Replica) -> None:
     other = session(client="shop")
     replica.apply(everybody())
