@@ -82,6 +82,8 @@ class AppLogouts:
     async def review(self, request: RequestHead, judgement: Judgement, response: ResponseHead) -> Review:
         """What of the app's answer goes out, once everything that follows from it is under way."""
         look, verdicts = self._second_look, self._verdicts
+        # An answer that ends nothing is one like any other: who was logged out meanwhile gets nothing of it.
+        is_logout = judgement.is_spared = judgement.login is None and self._has_ended(request, response)
         was_alive = not verdicts.is_dead(judgement.identity) and not verdicts.is_over(judgement.session)
         # First what every answer needs: a cookie that is set here inherits the session, should the app not have ended
         # it after all. Else its logout path would be a way to a cookie that no logout reaches.
@@ -90,7 +92,6 @@ class AppLogouts:
             review = await look.learn(request, judgement, response, lesson)
         else:
             review = look.review(request, judgement, response)
-        is_logout = judgement.login is None and self._has_ended(request, response)
         judgement.is_spared = is_logout and review.answer is None
         if not judgement.is_spared or not was_alive or self._observes:
             return review

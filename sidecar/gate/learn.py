@@ -246,7 +246,7 @@ class Teacher:
 
 
 def _is_of_another(identity: Identity, session: BoundSession | None) -> bool:
-    return session is None or not all(session.is_same(bound) for _, bound in identity.bound)
+    return session is None or identity.is_unclear or not all(session.is_same(bound) for _, bound in identity.bound)
 
 
 def _location(response: ResponseHead) -> bytes | None:
