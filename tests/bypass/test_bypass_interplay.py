@@ -157,6 +157,19 @@ async def test_nor_does_it_go_over_to_me_where_an_outage_lets_requests_pass(
     assert await status(stage, "stolen") == 401
 
 
+async def test_a_cookie_that_is_renewed_while_nobody_can_say_whose_it_is_stays_with_the_app(
+    open_stage: Open, monkeypatch: pytest.MonkeyPatch
+):
+    """Else an outage would not only let a session pass, but let go of it for ever."""
+    stage = await open_stage(fail_open=True)
+    await stage.bind("stolen")
+    forget_and_read_no_more(stage, monkeypatch)
+    client, app = await stage.asks(revoked_cookie(value="stolen"))
+    await app.send(ok(b"page", ROTATED, "Set-Cookie: lang=en"))
+    answer = await client.answer()
+    assert (answer.status, answer.body, answer.values("set-cookie")) == (200, b"page", [b"lang=en"])
+
+
 def forget_and_read_no_more(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """The cookie is not in memory any more, and strangers keep all reads of the store busy."""
     stage.directory._forget(stage.digester.credential(b"stolen"))
