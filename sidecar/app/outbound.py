@@ -57,7 +57,9 @@ def needs_metadata(config: Config) -> bool:
 def unfit(old: Config, new: Config) -> list[Path]:
     """Changed settings that are built into what acts after a logout, where something does: those need a restart."""
     found: list[Path] = []
-    if old.on_revoked.notify_app.path is not None and old.enforcement.mode != new.enforcement.mode:
+    denies = old.provider_check.every is not None and old.provider_check.unavailable == "deny"
+    acts = denies or old.on_revoked.notify_app.path is not None
+    if acts and old.enforcement.mode != new.enforcement.mode:
         found.append(("enforcement", "mode"))
     if needs_metadata(old):
         for index, (one, other) in enumerate(zip(old.providers, new.providers, strict=False)):

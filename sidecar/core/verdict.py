@@ -63,6 +63,12 @@ class Identity(NamedTuple):
         return first is not None and not all(map(first.is_same, others))
 
     @property
+    def is_unclear(self) -> bool:
+        """Whether it could not be found out to the full: sessions may be missing."""
+        doubts = (self.is_ambiguous, self.has_bad_token, self.is_store_silent, self.are_keys_missing, self.is_untrusted)
+        return any(doubts)
+
+    @property
     def is_somebodys(self) -> bool:
         """Whether anything was presented that a logout could concern."""
         return bool(self.sessions or self.bound or self.unbound)

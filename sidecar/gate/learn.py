@@ -76,6 +76,10 @@ class Teacher:
         """No login: new cookies inherit the session of the request, or the token that comes with them proves theirs."""
         session = judgement.session
         values, tokens = self._sorted_out(cookies)
+        is_news = any(each not in judgement.identity.unbound for each in values)
+        if is_news and session is None and not tokens and judgement.identity.is_store_silent:
+            # An outage lets the request pass. It must not let go of the session for ever: whose it is may be known.
+            return Lesson(None, (), (), "rotation", withholds=True)
         if not values or (session is None and not tokens):
             return None
         news = tuple(each for each in values if session is None or self._is_news(each, session))
@@ -246,7 +250,7 @@ class Teacher:
 
 
 def _is_of_another(identity: Identity, session: BoundSession | None) -> bool:
-    return session is None or not all(session.is_same(bound) for _, bound in identity.bound)
+    return session is None or identity.is_unclear or not all(session.is_same(bound) for _, bound in identity.bound)
 
 
 def location_of(response: ResponseHead) -> bytes | None:
