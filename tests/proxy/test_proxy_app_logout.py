@@ -64,7 +64,7 @@ async def test_the_session_that_the_app_ended_is_refused_from_then_on_and_the_an
     assert await status(stage) == 401
 
 
-async def test_a_cookie_that_the_app_leaves_in_the_browser_is_taken_out_or_the_next_page_would_be_a_denial(
+async def test_a_cookie_that_the_app_leaves_in_the_browser_is_taken_out_for_the_next_page_s_sake(
     stage: Stage,
 ):
     await stage.bind("mine")
