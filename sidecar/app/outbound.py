@@ -17,7 +17,6 @@ from sidecar.bindings.tokens import TokenKeeper
 from sidecar.bindings.vault import Keeper, LoginKeeper, Vault
 from sidecar.config.model import Config
 from sidecar.config.outbound_settings import AfterAppLogoutSettings, StrivacitySettings
-from sidecar.config.problem import Path
 from sidecar.control.signed_out import SignedOut
 from sidecar.core.identity import Session
 from sidecar.core.revocation import SLACK_S, Revocation
@@ -47,23 +46,6 @@ class Outbound:
 
 
 NOTHING = Outbound()
-
-
-def needs_metadata(config: Config) -> bool:
-    """Whether a process that has a gate has to know what the providers publish."""
-    return config.logout.after_app_logout.end_session.enabled or config.provider_check.every is not None
-
-
-def unfit(old: Config, new: Config) -> list[Path]:
-    """Changed settings that are built into what acts after a logout, where something does: those need a restart."""
-    found: list[Path] = []
-    if old.on_revoked.notify_app.path is not None and old.enforcement.mode != new.enforcement.mode:
-        found.append(("enforcement", "mode"))
-    if needs_metadata(old):
-        for index, (one, other) in enumerate(zip(old.providers, new.providers, strict=False)):
-            keys = ("client_id", "client_secret")
-            found += [("providers", index, key) for key in keys if getattr(one, key) != getattr(other, key)]
-    return found
 
 
 @contextlib.asynccontextmanager
