@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from sidecar import __version__
 from sidecar.config.load import Loaded, load_all
 from sidecar.config.problem import ConfigErrors
-from sidecar.config.reload import changes, named, needs_restart
+from sidecar.config.reload import compare, named
 from sidecar.config.schema import json_schema
 from sidecar.errors import SidecarError
 
@@ -212,11 +212,8 @@ def _check(path: str, against: str | None) -> int:
 
 
 def _changed(before: Loaded, after: Loaded) -> dict[str, list[str]]:
-    changed = changes(before.config, after.config)
-    return {
-        "reloaded": named([path for path in changed if not needs_restart(path)]),
-        "needs_restart": named([path for path in changed if needs_restart(path)]),
-    }
+    change = compare(before.config, after.config)
+    return {"reloaded": named(change.taken_over), "needs_restart": named(change.needs_restart)}
 
 
 def _check_as_json(path: str, against: str | None) -> int:

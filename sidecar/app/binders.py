@@ -13,7 +13,6 @@ from sidecar.config.session_settings import (
     FormPostBinder,
     KeycloakCodeBinder,
     SuccessSettings,
-    TokenBinder,
     TokenEndpointBinder,
 )
 from sidecar.config.session_settings import HeaderBinder as HeaderSettings
@@ -60,11 +59,6 @@ def header_binders(config: Config) -> list[HeaderBinder]:
 def proxy_headers(config: Config) -> frozenset[bytes]:
     """The header fields, folded, in which only a trusted proxy may say anything."""
     return frozenset(name for binder in header_binders(config) for name in binder.names)
-
-
-def needs_provider(config: Config) -> bool:
-    """Whether requests of browsers are read with what a provider says: its keys, its clock."""
-    return any(isinstance(each, TokenBinder | FormPostBinder | KeycloakCodeBinder) for each in config.session.bind)
 
 
 def refuses_unjoined(config: Config) -> bool:

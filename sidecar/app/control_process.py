@@ -16,12 +16,11 @@ from prometheus_client.metrics_core import Metric
 
 from sidecar import clock, log, metrics
 from sidecar.app.accepted import Accepted
-from sidecar.app.binders import needs_provider
 from sidecar.app.control_plane import ControlPlane
 from sidecar.app.exposure import exposure
 from sidecar.app.gate import build_gate
 from sidecar.app.observing import report, say_whether_enforcing
-from sidecar.app.outbound import NOTHING, open_outbound, unfit
+from sidecar.app.outbound import NOTHING, open_outbound
 from sidecar.app.process import Background, announce, first_of, lifeline_ends, settle, site, stop_signal
 from sidecar.app.providers import Provider, open_providers, renewed
 from sidecar.app.receivers import open_receivers
@@ -29,7 +28,6 @@ from sidecar.app.reload import Reloader
 from sidecar.app.state import State, open_state
 from sidecar.config.load import Loaded
 from sidecar.config.model import Config
-from sidecar.config.problem import Path
 from sidecar.control.ops import Check
 from sidecar.gate.counts import Counts
 from sidecar.gate.live import LiveStreams
@@ -71,7 +69,7 @@ async def serve_control(
         accepted.restore()
         receivers = await stack.enter_async_context(open_receivers(config, state, providers))
         plane = ControlPlane(config, state, providers, receivers=receivers)
-        reloader = Reloader(accepted.current(), apply=partial(_use, plane, state, providers, accepted), unfit=_unfit)
+        reloader = Reloader(accepted.current(), apply=partial(_use, plane, state, providers, accepted))
         looks = exposure(config)
         tally = Tally(lines=lambda: center.lines, is_alive=roster.__contains__)
         await plane.serve(
@@ -141,12 +139,6 @@ def _use(
 
 async def _pod_numbers(tally: Tally) -> list[Metric]:
     return await tally.pod(metrics.registry.collect())
-
-
-def _unfit(old: Config, new: Config) -> list[Path]:
-    """Workers that have asked no provider so far know no keys to verify with."""
-    keyless: list[Path] = [("session", "bind")] if needs_provider(new) and not needs_provider(old) else []
-    return keyless + unfit(old, new)
 
 
 def _gates(config: Config, center: Hub, draining: asyncio.Event) -> dict[str, Check]:

@@ -17,7 +17,6 @@ from sidecar.bindings.tokens import TokenKeeper
 from sidecar.bindings.vault import Keeper, LoginKeeper, Vault
 from sidecar.config.model import Config
 from sidecar.config.outbound_settings import AfterAppLogoutSettings, StrivacitySettings
-from sidecar.config.problem import Path
 from sidecar.control.signed_out import SignedOut
 from sidecar.core.identity import Session
 from sidecar.core.revocation import SLACK_S, Revocation
@@ -49,6 +48,7 @@ class Outbound:
 NOTHING = Outbound()
 
 
+<<<<<<< HEAD
 def needs_metadata(config: Config) -> bool:
     """Whether a process that has a gate has to know what the providers publish."""
     return config.logout.after_app_logout.end_session.enabled or config.provider_check.every is not None
@@ -68,6 +68,8 @@ def unfit(old: Config, new: Config) -> list[Path]:
     return found
 
 
+=======
+>>>>>>> quality
 @contextlib.asynccontextmanager
 async def open_outbound(config: Config, state: State, providers: Mapping[str, Provider]) -> AsyncIterator[Outbound]:
     """Ready to be used; what still runs at the end is given up."""

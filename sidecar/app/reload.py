@@ -20,9 +20,8 @@ from typing import Final
 from sidecar import clock, log, metrics
 from sidecar.app.process import hung_up
 from sidecar.config.load import Loaded, load_all
-from sidecar.config.model import Config
-from sidecar.config.problem import ConfigErrors, Path
-from sidecar.config.reload import changes, named, needs_restart
+from sidecar.config.problem import ConfigErrors
+from sidecar.config.reload import compare, named
 from sidecar.errors import SidecarError
 
 _logger = logging.getLogger(__name__)
@@ -32,7 +31,6 @@ _TOLD: Final = 20  # keys or errors in one line of the log
 _READ_BYTES: Final = 1024 * 1024  # of one file: more than the loader takes
 
 Apply = Callable[[Loaded], None]
-Unfit = Callable[[Config, Config], Sequence[Path]]
 
 
 class Refused(SidecarError):
@@ -46,12 +44,10 @@ class Refused(SidecarError):
 class Reloader:
     """Looks at the file that the process was started with. Make it inside the running loop, which hears SIGHUP then."""
 
-    def __init__(self, running: Loaded, *, apply: Apply, unfit: Unfit = lambda _old, _new: ()) -> None:
-        """`apply` changes the process at one stroke, or raises and has changed nothing. `unfit` names changed settings
-        that need a restart here and not everywhere."""
+    def __init__(self, running: Loaded, *, apply: Apply) -> None:
+        """`apply` changes the process at one stroke, or raises and has changed nothing."""
         self.running = running
         self._apply = apply
-        self._unfit = unfit
         self._seen: bytes | None = None  # of the files when they were last found good
         self._refusal: tuple[str, str] | None = None
         self._told = hung_up()
@@ -119,10 +115,10 @@ class Reloader:
         return await asyncio.to_thread(_fingerprint, self.running.files)  # beside the loop: a mount may hang
 
     def _take(self, loaded: Loaded, *, is_told: bool) -> None:
-        old, new = self.running.config, loaded.config
-        changed = changes(old, new)
-        if fixed := [*filter(needs_restart, changed), *self._unfit(old, new)]:
-            raise Refused("needs_restart", "", named(fixed))
+        change = compare(self.running.config, loaded.config)
+        if change.needs_restart:
+            raise Refused("needs_restart", "", named(change.needs_restart))
+        changed = change.taken_over
         if changed:
             self._apply(loaded)
             metrics.config_reloads.labels("ok").inc()

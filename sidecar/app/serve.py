@@ -18,7 +18,7 @@ from sidecar.app.exposure import exposure
 from sidecar.app.listener import open_public
 from sidecar.app.memory import keep_freed_memory
 from sidecar.app.observing import collected, report, say_whether_enforcing
-from sidecar.app.outbound import open_outbound, unfit
+from sidecar.app.outbound import open_outbound
 from sidecar.app.pod import run_pod
 from sidecar.app.process import Background, announce, drain, first_of, settle, stop_signal
 from sidecar.app.provider_check import start_provider_check
@@ -56,7 +56,7 @@ async def _serve(loaded: Loaded) -> int:
         stack.push_async_callback(data.aclose)
         receivers = await stack.enter_async_context(open_receivers(config, state, providers))
         control = ControlPlane(config, state, providers, receivers=receivers)
-        reloader = Reloader(loaded, apply=partial(_use, data, control, providers), unfit=unfit)
+        reloader = Reloader(loaded, apply=partial(_use, data, control, providers))
         looks = exposure(config)
         await control.serve(
             stack,

@@ -13,15 +13,15 @@ from functools import partial
 
 from sidecar import clock, log, metrics
 from sidecar.app.accepted import Accepted
-from sidecar.app.binders import needs_provider
 from sidecar.app.data_plane import DataPlane
 from sidecar.app.listener import open_public
-from sidecar.app.outbound import needs_metadata, open_outbound
+from sidecar.app.outbound import open_outbound
 from sidecar.app.process import Background, drain, first_of, hung_up, lifeline_ends, settle, stop_signal
 from sidecar.app.provider_check import start_provider_check
 from sidecar.app.providers import Provider, open_providers, renewed
 from sidecar.app.state import State
 from sidecar.config.model import Config
+from sidecar.config.needs import needs_metadata, needs_provider
 from sidecar.workers.line import Call
 from sidecar.workers.logins import WorkerLogins
 from sidecar.workers.remote import BorrowedFreshness, RemoteStore

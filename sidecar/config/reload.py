@@ -1,16 +1,19 @@
 """Which settings a running process takes over from a changed file, and which need a new process.
 
-What is named in `RELOADED` is taken over. Everything else needs a restart, whatever is added one day: a setting that is
-quietly not taken over would be worse than one restart too many (decision 026).
+What is named in `RELOADED` is taken over, but for what a configuration has built into something that it switches on
+(`_built_in`). Everything else needs a restart, whatever is added one day: a setting that is quietly not taken over
+would be worse than one restart too many (decision 026).
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Final, TypeGuard
 
 import yaml
 
 from sidecar.config.model import Config
+from sidecar.config.needs import needs_metadata, needs_provider
 from sidecar.config.problem import Path, format_path
 from sidecar.config.settings import Settings
 
@@ -51,38 +54,72 @@ RELOADED: Final = frozenset(
 )
 
 
-def changes(old: Config, new: Config) -> list[Path]:
-    """Every setting that differs, the nearest to the root that says it all."""
-    return list(_differences(old, new, ()))
+Keys = tuple[str, ...]
 
 
-def needs_restart(changed: Path) -> bool:
-    """Whether a running process cannot take it over."""
-    keys = tuple(part for part in changed if isinstance(part, str))
-    return not any(keys[:length] in RELOADED for length in range(1, len(keys) + 1))
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The settings that differ, sorted."""
+
+    taken_over: tuple[Path, ...]
+    needs_restart: tuple[Path, ...]
 
 
-def named(changed: list[Path]) -> list[str]:
+def compare(old: Config, new: Config) -> Change:
+    """What of a change a process that runs by `old` takes over: each setting, the nearest to the root that says all."""
+    found, fixed = list(_differences(old, new, ())), _built_in(old)
+    if new.workers > 1 and needs_provider(new) and not needs_provider(old):
+        fixed.add(("session", "bind"))  # workers that have asked no provider so far know no keys to verify with
+    taken_over = tuple(path for path in found if _is_below(path, RELOADED) and not _is_below(path, fixed))
+    return Change(taken_over, tuple(path for path in found if path not in taken_over))
+
+
+def _built_in(config: Config) -> set[Keys]:
+    """What is reloaded elsewhere, and is built into what this configuration has switched on."""
+    fixed: set[Keys] = set()
+    if config.on_revoked.notify_app.path is not None:
+        fixed.add(("enforcement", "mode"))
+    if needs_metadata(config):
+        fixed |= {("providers", "client_id"), ("providers", "client_secret")}
+    return fixed
+
+
+def _is_below(changed: Path, settings: Collection[Keys]) -> bool:
+    keys = _keys(changed)
+    return any(keys[:length] in settings for length in range(1, len(keys) + 1))
+
+
+def _keys(path: Path) -> Keys:
+    return tuple(part for part in path if isinstance(part, str))
+
+
+def named(changed: Iterable[Path]) -> list[str]:
     """As operators write them: `providers[0].client_id`."""
     return [format_path(path) for path in changed]
 
 
-def lasting(text: str) -> str:
-    """The part of a valid file that needs a restart, in a form to compare.
+def lasting(text: str, config: Config) -> str:
+    """The part of a valid file that needs a restart, in a form to compare. `config` is what the file says.
 
     Equal forms, and a running process can take over the change from the one file to the other. Read from the text,
     because a Config shows no secret and no address of a store.
     """
-    return json.dumps(_without_reloaded(yaml.safe_load(text), ()), sort_keys=True, default=str)
+    part = _lasting(yaml.safe_load(text), (), _built_in(config))
+    return json.dumps([part, config.workers > 1 and needs_provider(config)], sort_keys=True, default=str)
 
 
-def _without_reloaded(value: object, keys: tuple[str, ...]) -> object:
+def _lasting(value: object, keys: Keys, fixed: Collection[Keys]) -> object:
     if isinstance(value, list):
-        return [_without_reloaded(each, keys) for each in value]
-    if not isinstance(value, dict):
+        return [_lasting(each, keys, fixed) for each in value]
+    if not isinstance(value, dict) or keys in fixed:
         return value
-    kept = {key: _without_reloaded(inner, (*keys, key)) for key, inner in value.items() if (*keys, key) not in RELOADED}
+    kept = {key: _lasting(inner, (*keys, key), fixed) for key, inner in value.items() if _lasts((*keys, key), fixed)}
     return {key: inner for key, inner in kept.items() if inner not in ({}, None)}  # as if it were not there
+
+
+def _lasts(keys: Keys, fixed: Collection[Keys]) -> bool:
+    """Whether this setting, or one below it, needs a restart."""
+    return not _is_below(keys, RELOADED) or _is_below(keys, fixed) or any(each[: len(keys)] == keys for each in fixed)
 
 
 def _differences(old: object, new: object, path: Path) -> Iterator[Path]:

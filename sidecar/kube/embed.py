@@ -76,7 +76,7 @@ def _known(file: str, text: str, config: Config, notes: tuple[str, ...]) -> Embe
         ops_port=ops.port,
         is_sqlite=is_sqlite,
         drain_s=config.drain.delay + config.drain.timeout + _CUT_S,
-        lasting=lasting(text) if config.reload.poll is not None else None,
+        lasting=lasting(text, config) if config.reload.poll is not None else None,
     )
 
 

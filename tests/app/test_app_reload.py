@@ -270,14 +270,3 @@ async def test_sighup_and_the_poll_are_both_heard(volume: Volume) -> None:
         watch.cancel()
         await asyncio.wait({watch})
         asyncio.get_running_loop().remove_signal_handler(signal.SIGHUP)
-
-
-async def test_what_needs_a_restart_here_alone(volume: Volume, caplog: pytest.LogCaptureFixture) -> None:
-    volume.mount(volume.text())
-    reloader = Reloader(
-        load_all(str(volume.file)), apply=lambda _loaded: None, unfit=lambda _old, _new: [("session", "bind")]
-    )
-    volume.mount(volume.text(STRIP))
-    await reloader.look(is_told=True)
-    assert reloader.problem() == "needs_restart: session.bind"
-    asyncio.get_running_loop().remove_signal_handler(signal.SIGHUP)

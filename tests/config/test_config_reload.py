@@ -9,11 +9,12 @@ from pydantic import BaseModel
 
 from sidecar.config.load import load_all
 from sidecar.config.model import Config
-from sidecar.config.reload import RELOADED, changes, lasting, named, needs_restart
+from sidecar.config.reload import RELOADED, Change, compare, lasting, named
 from sidecar.config.settings import Settings
 
 Write = Callable[[str], str]
 
+SECRETS = {"KEY": "sixteen bytes or more", "P": "x", "Q": "x"}
 BASE = """\
 upstream: {url: "http://127.0.0.1:8080"}
 providers:
@@ -24,8 +25,8 @@ session: {bind: [{from: token, cookie: id_token}]}
 
 def changed(write: Write, old: str, new: str) -> tuple[list[str], list[str]]:
     """What is taken over, and what needs a restart."""
-    found = changes(load_all(write(old), {}).config, load_all(write(new), {}).config)
-    return named([path for path in found if not needs_restart(path)]), named(list(filter(needs_restart, found)))
+    found = compare(*(load_all(write(text), SECRETS).config for text in (old, new)))
+    return named(found.taken_over), named(found.needs_restart)
 
 
 @pytest.mark.parametrize(
@@ -67,11 +68,7 @@ def test_what_is_taken_over(write: Write, old: str, new: str, keys: list[str]) -
     ],
 )
 def test_what_needs_a_restart(write: Write, new: str, keys: list[str]) -> None:
-    found = changes(
-        load_all(write(BASE), {}).config, load_all(write(BASE + new), {"KEY": "sixteen bytes or more"}).config
-    )
-    assert named(found) == keys
-    assert all(map(needs_restart, found))
+    assert changed(write, BASE, BASE + new) == ([], keys)
 
 
 @pytest.mark.parametrize(
@@ -103,15 +100,15 @@ def test_a_secret_is_what_its_file_holds_and_a_password_is_its_file(write: Write
     text = BASE + f"store: {{url: 'redis://h', secret: {{file: {tmp_path}/key}}, password: {{file: {tmp_path}/key}}}}"
     before = load_all(write(text), {})
     assert before.files == (str(tmp_path / "config.yaml"), str(tmp_path / "key"))
-    assert changes(before.config, load_all(write(text), {}).config) == []
+    assert compare(before.config, load_all(write(text), {}).config) == Change((), ())
     (tmp_path / "key").write_text("sixteen other bytes or more")
-    assert named(changes(before.config, load_all(write(text), {}).config)) == ["store.secret"]
+    assert named(compare(before.config, load_all(write(text), {}).config).needs_restart) == ["store.secret"]
 
 
 def test_the_same_file_changes_nothing(write: Write) -> None:
     everything = BASE + "trusted_proxies: [10.0.0.0/8]\nstore: {url: 'redis://h/1', password: {env: P}}\n"
     first, second = (load_all(write(everything), {"P": "x"}).config for _ in range(2))
-    assert changes(first, second) == []
+    assert compare(first, second) == Change((), ())
 
 
 @pytest.mark.parametrize(
@@ -123,12 +120,47 @@ def test_the_same_file_changes_nothing(write: Write) -> None:
         ("store: {on_stale: fail_open}", "", True),
         ("", "log: {format: text}", False),
         ("store: {url: 'redis://one'}", "store: {url: 'redis://two'}", False),
-        ("store: {password: {file: /a}}", "store: {password: {file: /b}}", False),
+        ("store: {url: 'redis://h', password: {env: P}}", "store: {url: 'redis://h', password: {env: Q}}", False),
         ("listen: 127.0.0.1:1", "listen: 127.0.0.1:2", False),
     ],
 )
-def test_the_lasting_part_differs_where_a_restart_is_needed(old: str, new: str, is_same: bool) -> None:
-    assert (lasting(BASE + old) == lasting(BASE + new)) == is_same
+def test_the_lasting_part_differs_where_a_restart_is_needed(write: Write, old: str, new: str, is_same: bool) -> None:
+    assert (lasts(write, BASE + old) == lasts(write, BASE + new)) == is_same
+
+
+def lasts(write: Write, text: str) -> str:
+    return lasting(text, load_all(write(text), SECRETS).config)
+
+
+RELAYED = BASE.replace("{from: token, cookie: id_token}", "{from: token_endpoint, callback: /cb}").replace(
+    "session: {", "session: {credentials: [{cookie: SID}], "
+)
+SECRET = "store: {secret: {env: KEY}}\npublic_url: https://app.example.com\n"
+NOTIFIED = RELAYED + SECRET + "on_revoked: {notify_app: {path: /logout}}\n"
+CHECKED = RELAYED + SECRET + "provider_check: {every: 5m, by: userinfo}\n"
+SEVERAL = RELAYED + "workers: 2\n"
+SWITCHED_ON = {
+    "the app is told": (NOTIFIED, NOTIFIED + "enforcement: {mode: observe, action: strip}", "enforcement.mode"),
+    "the provider is asked": (CHECKED, CHECKED.replace("client_id: app", "client_id: other"), "providers[0].client_id"),
+    "the first key": (SEVERAL, SEVERAL.replace("bind: [", "bind: [{from: token, cookie: id_token}, "), "session.bind"),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "key"), SWITCHED_ON.values(), ids=SWITCHED_ON)
+def test_what_is_built_into_something_that_is_switched_on_needs_a_restart(
+    write: Write, old: str, new: str, key: str
+) -> None:
+    assert changed(write, old, new)[1] == [key]
+    assert lasts(write, old) != lasts(write, new)
+
+
+def test_the_rest_of_it_is_taken_over_all_the_same(write: Write) -> None:
+    strips = NOTIFIED + "enforcement: {action: strip}"
+    assert changed(write, NOTIFIED, strips) == (["enforcement.action"], [])
+    assert lasts(write, NOTIFIED) == lasts(write, strips)
+    elsewhere = SEVERAL.replace("/cb", "/callback")
+    assert changed(write, SEVERAL, elsewhere) == (["session.bind[0].callback"], [])
+    assert lasts(write, SEVERAL) == lasts(write, elsewhere)
 
 
 # What the list names exists: a key that was renamed would need a restart from then on, and nobody would notice.
