@@ -48,28 +48,6 @@ class Outbound:
 NOTHING = Outbound()
 
 
-<<<<<<< HEAD
-def needs_metadata(config: Config) -> bool:
-    """Whether a process that has a gate has to know what the providers publish."""
-    return config.logout.after_app_logout.end_session.enabled or config.provider_check.every is not None
-
-
-def unfit(old: Config, new: Config) -> list[Path]:
-    """Changed settings that are built into what acts after a logout, where something does: those need a restart."""
-    found: list[Path] = []
-    denies = old.provider_check.every is not None and old.provider_check.unavailable == "deny"
-    acts = denies or old.on_revoked.notify_app.path is not None
-    if acts and old.enforcement.mode != new.enforcement.mode:
-        found.append(("enforcement", "mode"))
-    if needs_metadata(old):
-        for index, (one, other) in enumerate(zip(old.providers, new.providers, strict=False)):
-            keys = ("client_id", "client_secret")
-            found += [("providers", index, key) for key in keys if getattr(one, key) != getattr(other, key)]
-    return found
-
-
-=======
->>>>>>> quality
 @contextlib.asynccontextmanager
 async def open_outbound(config: Config, state: State, providers: Mapping[str, Provider]) -> AsyncIterator[Outbound]:
     """Ready to be used; what still runs at the end is given up."""

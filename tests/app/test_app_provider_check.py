@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.app.outbound import unfit
 from sidecar.app.provider_check import denies_unavailable
 from sidecar.config.load import load
 from sidecar.config.model import Config
+from sidecar.config.reload import compare
 
 TEXT = """\
 upstream: {{url: "http://127.0.0.1:8080"}}
@@ -44,4 +44,4 @@ def test_enforcing_from_now_on_needs_a_restart_only_where_that_changes_the_check
     tmp_path: Path, unavailable: str, keys: list[tuple[str, str]]
 ) -> None:
     old, new = (loaded(tmp_path, unavailable=unavailable, mode=mode) for mode in ("observe", "enforce"))
-    assert unfit(old, new) == keys
+    assert compare(old, new).needs_restart == tuple(keys)

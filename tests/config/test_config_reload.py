@@ -190,9 +190,9 @@ def test_a_page_counts_as_changed_when_its_file_has_changed(write: Write, tmp_pa
     path = write(f"{BASE}enforcement: {{page: {page}}}")
     before = load_all(path, {})
     assert str(page) in before.files  # looked at like the file of a secret
-    assert changes(before.config, load_all(path, {}).config) == []
+    assert compare(before.config, load_all(path, {}).config) == Change((), ())
     page.write_text("{{title}} {{detail}}")
-    assert named(changes(before.config, load_all(path, {}).config)) == ["enforcement.page"]
+    assert named(compare(before.config, load_all(path, {}).config).taken_over) == ["enforcement.page"]
 
 
 def test_the_operations_page_sorts_the_same_keys() -> None:
