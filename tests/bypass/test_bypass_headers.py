@@ -13,6 +13,7 @@ from sidecar.core.identity import Session
 from sidecar.core.paths import compile_pattern
 from sidecar.core.revocation import Logout, meant_by
 from sidecar.core.routes import Route, Rule
+from sidecar.proxy.exchange import Exchange
 
 Open = Callable[..., Awaitable[Stage]]
 
@@ -72,6 +73,15 @@ async def test_the_app_hears_what_the_proxy_says(open_stage: Open):
 async def test_what_a_stranger_says_is_denied(open_stage: Open, name: str):
     stage = await open_stage(headers=[TIMED], trusted=["10.0.0.0/8"])
     client = await stage.client(ask("GET / HTTP/1.1", f"{name}: alice"))
+    answer = await client.answer()
+    assert (answer.status, answer.value("x-logout-sidecar")) == (401, b"untrusted_header")
+    assert stage.is_app_untouched()
+
+
+async def test_what_came_before_the_binder_was_configured_is_nobodys_word(open_stage: Open):
+    stage = await open_stage(headers=[TIMED], trusted=LOOPBACK)
+    stage.plane.new_exchange = Exchange  # as a request that the plane has begun under the configuration before
+    client = await stage.client(named(since=time.time() - 300))
     answer = await client.answer()
     assert (answer.status, answer.value("x-logout-sidecar")) == (401, b"untrusted_header")
     assert stage.is_app_untouched()
