@@ -170,10 +170,40 @@ async def test_a_cookie_that_is_renewed_while_nobody_can_say_whose_it_is_stays_w
     assert (answer.status, answer.body, answer.values("set-cookie")) == (200, b"page", [b"lang=en"])
 
 
+async def test_company_that_nobody_can_look_up_does_not_hide_who_is_dead(
+    open_stage: Open, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(condemn, "_AT_ONCE", 0)
+    stage = await open_stage(fail_open=True)
+    await stage.bind("dead")
+    await stage.logout()
+    read_no_more(stage, monkeypatch)
+    client = await stage.client(ask("GET / HTTP/1.1", "Cookie: JSESSIONID=dead; JSESSIONID=junk"))
+    await until(lambda: not client.is_silent() or not stage.is_app_untouched())
+    assert stage.is_app_untouched()
+    assert (await client.answer()).status == 401
+
+
+async def test_a_named_session_that_was_logged_out_is_dead_in_an_outage_too(
+    open_stage: Open, monkeypatch: pytest.MonkeyPatch
+):
+    binder = HeaderBinder(issuer=ISSUER, client_id=CLIENT, sid="X-Sid", sub=None, clock=clock.late)
+    stage = await open_stage(fail_open=True, headers=[binder], trusted=["127.0.0.0/8"])
+    await stage.logout()
+    read_no_more(stage, monkeypatch)
+    client = await stage.client(ask("GET / HTTP/1.1", "X-Sid: s-1"))
+    await until(lambda: not client.is_silent() or not stage.is_app_untouched())
+    assert stage.is_app_untouched()
+    assert (await client.answer()).status == 401
+
+
 def forget_and_read_no_more(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """The cookie is not in memory any more, and strangers keep all reads of the store busy."""
     stage.directory._forget(stage.digester.credential(b"stolen"))
+    read_no_more(stage, monkeypatch)
 
+
+def read_no_more(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     async def busy(_credential: bytes) -> None:
         raise StoreError("store_busy", "too many unknown credentials at once")
 
