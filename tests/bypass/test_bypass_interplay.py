@@ -263,3 +263,25 @@ async def test_a_stream_on_the_logout_path_does_not_outlive_the_logout_that_came
     await app.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: secret\n\n")
     answer = await client.answer()
     assert answer.status == 401
+
+
+@pytest.mark.parametrize("names", [{"sid": None, "sub": "X-Sub"}, {"sid": "X-Sid", "sub": None}])
+async def test_a_session_that_a_proxy_names_is_the_proxys_to_end_and_its_cookie_is_over(open_stage: Open, names: dict):
+    """It names it on, so that a user who logs out in the app would be kept out until `max_age` has passed."""
+    binder = HeaderBinder(issuer=ISSUER, client_id=CLIENT, clock=clock.late, **names)
+    stage = await open_stage(headers=[binder], trusted=["127.0.0.0/8"])
+    named = "X-Sub: alice" if names["sub"] else "X-Sid: s-1"
+    client, app = await stage.asks(ask("GET / HTTP/1.1", named, "Cookie: JSESSIONID=mine"))
+    await app.send(ok())
+    await client.answer()
+    goodbye = message("HTTP/1.1 302 Found", "Location: /", "Content-Length: 0")
+    await client.send(revoked_cookie(f"POST {LOGOUT} HTTP/1.1", named, "Content-Length: 0", value="mine"))
+    await app.head()
+    await app.send(goodbye)
+    assert (await client.answer()).status == 302
+    assert await status(stage, "mine") == 401
+    await client.send(ask("GET / HTTP/1.1", named))
+    app = await stage.app()
+    await app.head()
+    await app.send(ok())
+    assert (await client.answer()).status == 200
