@@ -104,6 +104,11 @@ class Directory:
             return None
         return UNKNOWN
 
+    def known(self, credential: bytes) -> BoundSession | None:
+        """What is known here, however long ago the store was asked; for when it does not answer."""
+        known = self._known.get(credential)
+        return None if known is None else known.session
+
     def _due(self, credential: bytes, known: _Known, now: float) -> BoundSession | Literal[Unknown.UNKNOWN]:
         """The store has not been asked for long. One that was idle is worth waiting for, where there is hope."""
         if not self._is_store_well():

@@ -132,15 +132,18 @@ class AppLogouts:
     def _revocations(self, request: RequestHead, judgement: Judgement) -> tuple[Revocation, ...]:
         """Each up to the login that it concerns, on the provider's clock: a login after it is none of our business."""
         expires = expiry(clock.late(), self._max_age_s)
+        shown = self._identifier.presented(request)
+        own = {digest for each in shown.credentials for digest in (each, *shown.others.get(each, ()))}
         ended = [
             Revocation(Kind.CREDENTIAL, credential, session.login_time, expires)
             for credential, session in judgement.identity.bound
+            if credential in own  # not what stands for a session that a proxy names: it will name it again
         ]
         for proven, _ in self._proofs(request):
             if proven.sid is not None:
                 session = self._identifier.bound(proven)
-                owns = (session.own, *(own for own, _ in session.others))
-                ended += [Revocation(Kind.SID, own, session.sid_time, expires) for own in owns]
+                sids = (session.own, *(sid for sid, _ in session.others))
+                ended += [Revocation(Kind.SID, sid, session.sid_time, expires) for sid in sids]
         return tuple(ended)
 
     async def _revoke(self, revocations: Collection[Revocation]) -> None:

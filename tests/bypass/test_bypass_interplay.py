@@ -170,10 +170,40 @@ async def test_a_cookie_that_is_renewed_while_nobody_can_say_whose_it_is_stays_w
     assert (answer.status, answer.body, answer.values("set-cookie")) == (200, b"page", [b"lang=en"])
 
 
+async def test_company_that_nobody_can_look_up_does_not_hide_who_is_dead(
+    open_stage: Open, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(condemn, "_AT_ONCE", 0)
+    stage = await open_stage(fail_open=True)
+    await stage.bind("dead")
+    await stage.logout()
+    read_no_more(stage, monkeypatch)
+    client = await stage.client(ask("GET / HTTP/1.1", "Cookie: JSESSIONID=dead; JSESSIONID=junk"))
+    await until(lambda: not client.is_silent() or not stage.is_app_untouched())
+    assert stage.is_app_untouched()
+    assert (await client.answer()).status == 401
+
+
+async def test_a_named_session_that_was_logged_out_is_dead_in_an_outage_too(
+    open_stage: Open, monkeypatch: pytest.MonkeyPatch
+):
+    binder = HeaderBinder(issuer=ISSUER, client_id=CLIENT, sid="X-Sid", sub=None, clock=clock.late)
+    stage = await open_stage(fail_open=True, headers=[binder], trusted=["127.0.0.0/8"])
+    await stage.logout()
+    read_no_more(stage, monkeypatch)
+    client = await stage.client(ask("GET / HTTP/1.1", "X-Sid: s-1"))
+    await until(lambda: not client.is_silent() or not stage.is_app_untouched())
+    assert stage.is_app_untouched()
+    assert (await client.answer()).status == 401
+
+
 def forget_and_read_no_more(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """The cookie is not in memory any more, and strangers keep all reads of the store busy."""
     stage.directory._forget(stage.digester.credential(b"stolen"))
+    read_no_more(stage, monkeypatch)
 
+
+def read_no_more(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     async def busy(_credential: bytes) -> None:
         raise StoreError("store_busy", "too many unknown credentials at once")
 
@@ -233,3 +263,25 @@ async def test_a_stream_on_the_logout_path_does_not_outlive_the_logout_that_came
     await app.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: secret\n\n")
     answer = await client.answer()
     assert answer.status == 401
+
+
+@pytest.mark.parametrize("names", [{"sid": None, "sub": "X-Sub"}, {"sid": "X-Sid", "sub": None}])
+async def test_a_session_that_a_proxy_names_is_the_proxys_to_end_and_its_cookie_is_over(open_stage: Open, names: dict):
+    """It names it on, so that a user who logs out in the app would be kept out until `max_age` has passed."""
+    binder = HeaderBinder(issuer=ISSUER, client_id=CLIENT, clock=clock.late, **names)
+    stage = await open_stage(headers=[binder], trusted=["127.0.0.0/8"])
+    named = "X-Sub: alice" if names["sub"] else "X-Sid: s-1"
+    client, app = await stage.asks(ask("GET / HTTP/1.1", named, "Cookie: JSESSIONID=mine"))
+    await app.send(ok())
+    await client.answer()
+    goodbye = message("HTTP/1.1 302 Found", "Location: /", "Content-Length: 0")
+    await client.send(revoked_cookie(f"POST {LOGOUT} HTTP/1.1", named, "Content-Length: 0", value="mine"))
+    await app.head()
+    await app.send(goodbye)
+    assert (await client.answer()).status == 302
+    assert await status(stage, "mine") == 401
+    await client.send(ask("GET / HTTP/1.1", named))
+    app = await stage.app()
+    await app.head()
+    await app.send(ok())
+    assert (await client.answer()).status == 200
