@@ -1,7 +1,7 @@
 """How long others wait while 2000 connections trickle a head, a byte a second: `python -m benchmarks.slowloris`.
 
 The sidecar gives a head ten seconds (`limits.head_timeout`) and closes; each connection is then opened anew. The answer
-time of ordinary requests is measured before and meanwhile. Exits with 1 when their p99 reaches the limit of issue 3.
+time of ordinary requests is measured before and meanwhile. Exits with 1 when their p99 reaches P99_MS.
 """
 
 import argparse

@@ -101,6 +101,22 @@ def test_no_page_uses_long_dashes(page: Path) -> None:
     assert re.findall("[\u2013\u2014].*", page.read_text()) == []
 
 
+@every_page
+def test_no_line_is_wider_than_the_page(page: Path) -> None:
+    assert too_wide(page.read_text()) == []
+
+
+def too_wide(text: str) -> list[str]:
+    """Of the prose: tables and what is quoted from elsewhere are as wide as they are."""
+    prose = re.sub(r"^ *```.*?^ *```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    return [line for line in prose.splitlines() if len(line) > 120 and not line.startswith("|")]
+
+
+def test_a_wide_line_would_be_found() -> None:
+    wide = "x " * 61
+    assert too_wide(f"# A\n\n| {wide} |\n\n```\n{wide}\n```\n\n{wide}\n") == [wide]
+
+
 # Files
 
 
@@ -191,6 +207,8 @@ def test_every_command_in_the_documents_exists(capsys: pytest.CaptureFixture[str
     known = set(re.findall(r"^    ([\w-]+)", capsys.readouterr().out, re.MULTILINE))
     named = {name for page in PAGES for name in re.findall(r"`logout-sidecar ([a-z][\w-]*)", page.read_text())}
     assert named == known
+    table = (ROOT / "README.md").read_text().partition("## Command line")[2].partition("## Endpoints")[0]
+    assert set(re.findall(r"`logout-sidecar ([a-z][\w-]*)", table)) == known
 
 
 def test_every_setting_that_the_documents_name_exists() -> None:

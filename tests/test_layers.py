@@ -1,4 +1,4 @@
-"""The direction of imports (DESIGN section 3), what `core` may not know, and who may make a permit.
+"""The direction of imports, what `core` may not know, and who may make a permit.
 
 Reads the sources, runs nothing. Each rule is a function from sources to findings; the findings in the tree are none,
 and the last tests feed each rule a source that breaks it.

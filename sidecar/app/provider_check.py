@@ -54,13 +54,18 @@ async def start_provider_check(
         providers=asked,
         by=settings.by,
         pace=Pace(settings.every, settings.rate),
-        deny_unavailable=settings.unavailable == "deny",
+        deny_unavailable=denies_unavailable(config),
         publish=state.publisher.publish,
         max_age_s=config.session.max_age,
         boot=clock.boot,
         late=clock.late,
     )
     background.run(stack, "provider check", checks.run())
+
+
+def denies_unavailable(config: Config) -> bool:
+    """Whether a silent provider ends sessions. Not while nothing is enforced: they would be over when it is."""
+    return config.provider_check.unavailable == "deny" and config.enforcement.mode != "observe"
 
 
 def _tokens(config: Config, state: State) -> Tokens | None:

@@ -1,8 +1,9 @@
 """A changed configuration, taken over by the running process: the whole of it, or nothing.
 
 Mounted files change by a swap of symbolic links, which no watch on the file notices, so contents are compared
-(reference case 185): of the file itself and of the files that its secrets name. A change is read when it has stood
-still for a moment, so that a file that is being written is not taken for a short one. SIGHUP says that it is complete.
+(reference case 185): of the file itself and of the files of its secrets and of its page. A change is read when it has
+stood still for a moment, so that a file that is being written is not taken for a short one. SIGHUP says that it is
+complete.
 
 Everything is checked and built before anything changes. What does not hold, or needs a restart, leaves the last good
 configuration at work; the log, a metric and `/readyz?verbose` say so until the file is mended (decision 026).

@@ -82,7 +82,7 @@ def _bounded(candidates: list[bytes]) -> list[bytes]:
 
 
 def _folded(name: bytes) -> bytes:
-    """A cookie name as the most generous app reads it (DESIGN, pinned numbers: spellings of the same credential)."""
+    """A cookie name as the most generous app reads it."""
     if b"%" in name:
         name = percent_decoded(name)
     if not name.isascii():

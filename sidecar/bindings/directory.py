@@ -21,7 +21,7 @@ from sidecar import metrics
 from sidecar.core.identity import BINDERS, BINDERS_AT_MOST, BoundSession, SharedSession
 from sidecar.stores.interface import StoreError
 
-MISS_S = 1.0  # DESIGN section 5: never cache a miss for longer
+MISS_S = 1.0  # never cache a miss for longer
 MISS_CAPACITY = 8192
 READS_AT_ONCE = 32
 READS_WAITING = 1024
@@ -103,6 +103,11 @@ class Directory:
         if now < self._misses.get(credential, 0.0):
             return None
         return UNKNOWN
+
+    def known(self, credential: bytes) -> BoundSession | None:
+        """What is known here, however long ago the store was asked; for when it does not answer."""
+        known = self._known.get(credential)
+        return None if known is None else known.session
 
     def _due(self, credential: bytes, known: _Known, now: float) -> BoundSession | Literal[Unknown.UNKNOWN]:
         """The store has not been asked for long. One that was idle is worth waiting for, where there is hope."""

@@ -9,7 +9,7 @@ tomorrow.
     read_slow(token)  after NEEDS_KEYS, with a key refresh: a Session, BadToken, or UNDECIDED without the provider
 
 A token that names a configured issuer and does not verify is bad, never merely unknown: an app that does not check
-signatures would accept it (DESIGN section 5).
+signatures would accept it.
 """
 
 import base64
@@ -27,7 +27,7 @@ from sidecar.oidc.id_token import Client, session_token
 from sidecar.oidc.signature import Verified
 from sidecar.oidc.verifier import UnknownKey, Verifier
 
-REFUSAL_S = 30.0  # as long as the cool-down of a key refresh (DESIGN, pinned numbers)
+REFUSAL_S = 30.0  # as long as the cool-down of a key refresh
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 
 

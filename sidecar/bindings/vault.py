@@ -1,6 +1,6 @@
 """What a feature must keep of a session in clear, encrypted: for the session that it belongs to, and for its lifetime.
 
-Everything else that the sidecar keeps is a digest (DESIGN promise 7). An `id_token_hint`, or the account and session of
+Everything else that the sidecar keeps is a digest (promise 7). An `id_token_hint`, or the account and session of
 a provider's API, cannot be made from digests. So where such a feature is on, and only then, the vault keeps what it
 needs of each login: sealed (`sealer.py`), under the digest that names the session, as long as the session may live. It
 is a convenience of logouts and no part of enforcement: what it has lost denies and allows nothing.

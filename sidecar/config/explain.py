@@ -19,11 +19,11 @@ _EXPECTED = {
     "int_type": "a whole number",
     "float_type": "a number",
     "bool_type": "true or false",
-    "tuple_type": "a list",
+    "tuple_type": "a list, in [brackets] or with one - for each entry",
     "model_type": "a section of keys",
     "model_attributes_type": "a section of keys",
 }
-_BINDERS = ("token", "token_endpoint")
+_SECTION = {"model_type", "model_attributes_type"}
 
 
 def explain(error: ValidationError, value: object) -> list[Fault]:
@@ -61,7 +61,7 @@ def _fault(detail: ErrorDetails, value: object) -> Fault:
     if kind == "missing":
         return Fault(path, "the key is missing", description(detail["loc"]))
     if kind in {"union_tag_not_found", "union_tag_invalid"}:
-        return _unknown_member(path, value)
+        return _unknown_member(detail["loc"], path, value)
     found = value_at(value, path)
     if found is None:
         return _empty(path, kind)
@@ -69,6 +69,8 @@ def _fault(detail: ErrorDetails, value: object) -> Fault:
         return _unknown_word(path, found, context["expected"])
     if kind == "too_short":
         return Fault(path, "the list is empty", "at least one entry")
+    if kind in _SECTION and path and (keys := sorted(keys_at(detail["loc"]))):
+        return Fault(path, "wrong type", f"{_EXPECTED[kind]}: {', '.join(keys)}")
     return _wrong_type(path, found, kind, detail["msg"])
 
 
@@ -87,7 +89,7 @@ def _path_in_file(location: tuple[int | str, ...], value: object, *, is_missing:
 def _empty(path: Path, kind: str) -> Fault:
     if not path:
         return Fault(path, "the file is empty", "at least providers, upstream and session")
-    if kind in {"model_type", "model_attributes_type", "tuple_type"}:
+    if kind in {*_SECTION, "tuple_type"}:
         return Fault(path, f"section `{_name(path)}` is empty; did the lines below lose their indent?")
     return Fault(path, "the key has no value", _EXPECTED.get(kind, "a value"))
 
@@ -102,12 +104,12 @@ def _unknown_key(location: tuple[int | str, ...], path: Path) -> Fault:
     return Fault(path, "unknown key", f"one of {', '.join(keys)}", suggestion)
 
 
-def _unknown_member(path: Path, value: object) -> Fault:
-    name = value_at(value, (*path, "from"))
-    expected = f"one of {', '.join(_BINDERS)}"
+def _unknown_member(location: tuple[int | str, ...], path: Path, value: object) -> Fault:
+    names = [name for shape in _shapes(location) for name in shape.get("discriminator", {}).get("mapping", {})]
+    name, expected = value_at(value, (*path, "from")), f"one of {', '.join(names)}"
     if name is None:
         return Fault(path, "the key `from` is missing", expected)
-    return Fault((*path, "from"), "unknown binder", expected, nearest(name, _BINDERS) if _quotable(name) else "")
+    return Fault((*path, "from"), "unknown binder", expected, nearest(name, names) if _quotable(name) else "")
 
 
 def _unknown_word(path: Path, found: object, expected: str) -> Fault:
@@ -154,10 +156,12 @@ def keys_at(location: tuple[int | str, ...]) -> set[str]:
 
 
 def description(location: tuple[int | str, ...]) -> str:
-    """The sentence of the documentation for a key."""
+    """What a key may be: its words, or else the sentence of the documentation."""
     parents = _shapes(location[:-1])
-    found = (shape.get("properties", {}).get(location[-1], {}).get("description", "") for shape in parents)
-    return next(filter(None, found), "").rstrip(".")
+    found = [shape["properties"][location[-1]] for shape in parents if location[-1] in shape.get("properties", {})]
+    words = [str(word) for key in found for word in key.get("enum", ())]
+    sentence = next((key["description"] for key in found if "description" in key), "")
+    return f"one of {', '.join(words)}" if words else sentence.rstrip(".")
 
 
 def _elsewhere(key: str) -> str:

@@ -43,7 +43,7 @@ class Loaded:
     warnings: tuple[Problem, ...]
     variables: tuple[str, ...]  # names only
     text: str = field(repr=False)
-    files: tuple[str, ...]  # that it was read from: its own first, then those of its secrets
+    files: tuple[str, ...]  # that it was read from: its own first, then those of its secrets and of its page
 
 
 def load(path: str) -> Config:
@@ -65,7 +65,7 @@ def load_all(path: str, environ: Mapping[str, str] = os.environ) -> Loaded:  # n
 
 
 def _validate(document: Document, environ: Mapping[str, str], files: set[str]) -> tuple[Config | None, list[Fault]]:
-    """`files` gets the names of the secrets' files."""
+    """`files` gets the names of the files beside it."""
     value = copy.deepcopy(document.value) if document.problems else document.value
     _name_pod(value, environ)
     faults: list[Fault] = []

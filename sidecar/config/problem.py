@@ -24,6 +24,7 @@ _SECRET_VALUE = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 _URL_PASSWORD = re.compile(r"(//)[^/\s\"']*@")
+_CARRIERS = ("session", "credentials")  # names of cookies and the like, never their values
 _SIMPLE_KEY = re.compile(r"[A-Za-z_][\w-]*")
 
 
@@ -121,7 +122,13 @@ def frame(lines: Sequence[str], marks: Sequence[Mark], path: Path = ()) -> tuple
 def _masked(line: str, path: Path) -> str:
     line = "".join(char if char.isprintable() else " " for char in line)
     line = _URL_PASSWORD.sub(rf"\1{MASK}@", _SECRET_VALUE.sub(rf"\1{MASK}", line))
-    if path[-1:] not in {("file",), ("env",)} and any(_SECRET_NAME.search(str(part)) for part in path):
+    if _may_be_secret(path):
         # `client_secret:` on one line and the secret itself, misplaced, on the next.
         line = re.sub(r"^(\s*(?:-\s+)?(?:[\w-]+:(?!\S)\s*)?)(?![\[{]|\s|$).*", rf"\1{MASK}", line)
     return line if len(line) <= FRAME_WIDTH else line[: FRAME_WIDTH - 3] + "..."
+
+
+def _may_be_secret(path: Path) -> bool:
+    if path[-1:] in {("file",), ("env",)} or path[:2] == _CARRIERS:
+        return False
+    return any(_SECRET_NAME.search(str(part)) for part in path)

@@ -119,7 +119,7 @@ class ReloadSettings(Settings):
     """A changed configuration file, while the process runs."""
 
     poll: Annotated[Duration, between("1s", "1h")] | None = 10.0
-    """How often to look whether the file, or a file of its secrets, has changed. null: only on SIGHUP."""
+    """How often to look whether the file, a file of its secrets, or its page has changed. null: only on SIGHUP."""
 
 
 class LogSettings(Settings):

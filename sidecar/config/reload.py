@@ -77,7 +77,9 @@ def compare(old: Config, new: Config) -> Change:
 def _built_in(config: Config) -> set[Keys]:
     """What is reloaded elsewhere, and is built into what this configuration has switched on."""
     fixed: set[Keys] = set()
-    if config.on_revoked.notify_app.path is not None:
+    check = config.provider_check
+    denies_silence = check.every is not None and check.unavailable == "deny"  # whom a silent provider may end
+    if denies_silence or config.on_revoked.notify_app.path is not None:
         fixed.add(("enforcement", "mode"))
     if needs_metadata(config):
         fixed |= {("providers", "client_id"), ("providers", "client_secret")}

@@ -189,6 +189,9 @@ class HeaderBinder(Settings):
     def _names_somebody(self) -> Self:
         if self.sid is None and self.sub is None:
             raise wrong("a header binder names a session", "sid, sub or both")
+        names = [name.lower() for name in (self.sid, self.sub, self.login_time) if name is not None]
+        if len(set(names)) < len(names):
+            raise wrong("one header cannot be two things", "another header for each of sid, sub and login_time")
         return self
 
 

@@ -1,9 +1,9 @@
-"""The operator's page for people whose request is denied: a file, read once and checked when the file is loaded."""
+"""The operator's page for people whose request is denied: a file, read and checked with the configuration."""
 
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import GetCoreSchemaHandler
+from pydantic import GetCoreSchemaHandler, ValidationInfo
 from pydantic_core import CoreSchema, core_schema
 
 from sidecar.config.values import FileName, wrong
@@ -20,6 +20,12 @@ class PageTemplate:
     def __init__(self, name: str, text: str) -> None:
         self.name = name
         self.text = text
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PageTemplate) and (self.name, self.text) == (other.name, other.text)
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.text))
 
     def __repr__(self) -> str:
         return f"PageTemplate({self.name!r})"
@@ -43,9 +49,14 @@ class PageTemplate:
         return cls(name, text)
 
     @classmethod
+    def _resolve(cls, name: str, info: ValidationInfo) -> Self:
+        (info.context or {}).get("files", set()).add(name)  # a reload has to look at it as well
+        return cls.read(name)
+
+    @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_after_validator_function(
-            cls.read,
+        return core_schema.with_info_after_validator_function(
+            cls._resolve,
             handler.generate_schema(FileName),
             serialization=core_schema.plain_serializer_function_ser_schema(
                 lambda page: page.name, return_schema=core_schema.str_schema()

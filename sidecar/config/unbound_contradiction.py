@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from sidecar.config.address import is_loopback
 from sidecar.config.model import Config
 from sidecar.config.problem import Fault, Path
-from sidecar.config.session_settings import TokenBinder
+from sidecar.config.session_settings import BARE_PROFILES, TokenBinder
 
 
 def unbound_contradictions(config: Config) -> Iterator[Fault]:
@@ -46,6 +46,7 @@ def unbound_warnings(config: Config) -> Iterator[Fault]:
     if not (config.public_url or "").startswith("https://") and not is_loopback(host):
         what = "without https in public_url the voucher cookie has no __Host- prefix: another host can plant one"
         yield Fault(path, what, "public_url: https://...", also=url, involves=(path, url))
-    if session.credentials and not any(credential.cookie for credential in session.credentials):
+    names_no_cookie = BARE_PROFILES.issuperset(session.profile) and not any(each.cookie for each in session.credentials)
+    if session.credentials and names_no_cookie:
         what = "no credential is a cookie: what the app gives out before a login is refused, and nobody can log in"
         yield Fault(path, what, "unbound: allow for the paths of the login")

@@ -1,7 +1,7 @@
 """The control application: what is served under the control prefix of the public port.
 
-The data plane forwards the prefix to it over a private Unix socket, as it forwards everything else to the app
-(DESIGN section 3). Whatever is not listed here is 404 and never reaches the app.
+The data plane forwards the prefix to it over a private Unix socket, as it forwards everything else to the app.
+Whatever is not listed here is 404 and never reaches the app.
 """
 
 from collections.abc import Mapping

@@ -3,7 +3,7 @@
 An endpoint is a `Dialect`: how a message is read, verified and answered. The steps are here, so that each dialect gets
 them right: read within bounds; verify all of it, and only then publish; answer within a second of the last byte,
 whatever the provider or the store are doing; count and log, however it ends. A success is a promise: what the message
-ends is durable and already enforced here (DESIGN promise 1). No input yields a traceback or a 500.
+ends is durable and already enforced here (promise 1). No input yields a traceback or a 500.
 """
 
 import asyncio
@@ -124,7 +124,7 @@ class Intake:
             told = SidecarError(error.reason, "enforced by this process, and written down when the store allows it")
             refusal = Refusal(entry.unavailable_status, told, is_ours=True)
         except Exception:
-            # Trap J5: whatever the bytes were, the sender gets an answer and the operator gets the fault.
+            # Whatever the bytes were, the sender gets an answer and the operator gets the fault.
             logger.exception("logout_fault")
             refusal = Refusal(400, SidecarError("internal_error", "see the log"), is_ours=True)
         else:
@@ -173,7 +173,7 @@ class Intake:
             task.exception()  # told to the request, when one is still waiting, and to the log by the publisher
 
     def _report(self, dialect: Dialect, result: str, reason: str, entry: Entry) -> None:
-        """One log line and the metrics of one message (reference operations.md section 6)."""
+        """One log line and the metrics of one message."""
         duration = clock.boot() - entry.started
         is_token = dialect.endpoint == BACKCHANNEL
         if is_token:

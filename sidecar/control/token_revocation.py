@@ -72,15 +72,17 @@ class TokenRevocations:
     async def verify(self, message: Asked, entry: Entry) -> None:
         """Who asks, and for whom."""
         entry.unavailable_status = 422
-        revoker = self._with_secret(message.credential)
-        if revoker is not None:
+        revoker, caller = self._with_secret(message.credential), None
+        if revoker is None:
+            revoker, caller = await self._with_signature(message.credential, entry)
+            entry.jti = caller.jti
+        entry.provider = revoker.policy.issuer
+        found = targets(read_request(message.body), revoker.policy.reach)
+        if caller is None:
             # No signed time: as late as it may be on the provider's clock.
             asked_at = entry.now + revoker.policy.leeway
         else:
-            revoker, caller = await self._with_signature(message.credential, entry)
-            asked_at, entry.jti = self._first_asked_at(caller, revoker, message.body, entry), caller.jti
-        entry.provider = revoker.policy.issuer
-        found = targets(read_request(message.body), revoker.policy.reach)
+            asked_at = self._first_asked_at(caller, revoker, message.body, entry)  # what names nobody is not noted
         entry.logouts = revoker.policy.reach.logouts(found, int(asked_at * 1000))
 
     def accepted(self, request: web.BaseRequest, entry: Entry) -> web.Response:  # noqa: ARG002 - as every dialect's

@@ -27,20 +27,20 @@ def decode_json(raw: bytes) -> Any:
         if b"\\u" in raw:
             # Only an escape can hold half a surrogate pair, which no later `encode` would survive (trap A6).
             json.dumps(value, ensure_ascii=False).encode()
-    except (ValueError, RecursionError) as error:  # trap J4: the depth is bounded by the interpreter
+    except (ValueError, RecursionError) as error:  # the depth is bounded by the interpreter
         raise TokenError("malformed", "not valid JSON in UTF-8") from error
     return value
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
-    if len(members) != len(pairs):  # RFC 7519 section 4, RFC 7515 section 4; trap J13, cases 64 and 65
+    if len(members) != len(pairs):  # RFC 7519 section 4, RFC 7515 section 4, reference cases 64 and 65
         raise TokenError("malformed", "a JSON object names a member twice")
     return members
 
 
 def _refuse_constant(_name: str) -> NoReturn:
-    raise TokenError("malformed", "NaN and Infinity are not JSON")  # RFC 8259 section 6; trap J1
+    raise TokenError("malformed", "NaN and Infinity are not JSON")  # RFC 8259 section 6
 
 
 def numeric_date(claims: Mapping[str, Any], name: str) -> float | None:
@@ -48,7 +48,7 @@ def numeric_date(claims: Mapping[str, Any], name: str) -> float | None:
     value = claims.get(name)
     if value is None:
         return None
-    # bool is an int in Python. NaN fails every comparison, infinities and 10^4000 fail one (trap J1, case 139).
+    # bool is an int in Python. NaN fails every comparison, infinities and 10^4000 fail one (case 139).
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < _NUMERIC_DATE_END:
         raise TokenError("bad_claim", f"{name} is not a time")
     return float(value)
@@ -112,7 +112,7 @@ def issue_time(claims: Mapping[str, Any], *, leeway: float, max_age: float, now:
 
 
 def refuse_expired(expires: float, *, leeway: float, now: float) -> None:
-    """RFC 7519 section 4.1.4: on or after exp, it is over (trap J2, case 142)."""
+    """RFC 7519 section 4.1.4: on or after exp, it is over (case 142)."""
     if now >= expires + leeway:
         raise TokenError("expired", "exp has passed; mend the clocks or raise `leeway`")
 

@@ -1,7 +1,7 @@
 """Every credential that the app might see in a request.
 
 App stacks read the same Cookie header in different ways: first or last of two, quotes that swallow a semicolon, commas,
-names without regard to case, percent-encoding, Unicode blanks (reference section 3). This module does not guess which
+names without regard to case, percent-encoding, Unicode blanks. This module does not guess which
 one the app is. It collects what **any** of them would take for a declared credential, so that one revoked reading is
 enough to deny. Extraction may find too much; it must never find too little. What it cannot read is `ambiguous`.
 
@@ -289,7 +289,7 @@ def pairs(lines: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
     """Cookie pairs as any stack reads them, names and values made canonical; for cookies that carry a token.
 
     A token holds no separator. So a line that is not plain is cut at commas, blanks and quotes too, not at semicolons
-    only, and what some stack takes for a pair of its own is one (reference section 3).
+    only, and what some stack takes for a pair of its own is one.
     """
     for line in lines:
         spelled = [pair.partition(b"=")[::2] for pair in line.split(b";") if b"=" in pair]

@@ -1,7 +1,7 @@
 """How old a replica's knowledge may be, and what that age means.
 
 Not a clock and not a policy: it is told when a complete answer of a writable store was *asked for*, and names the state
-that follows from the age of that proof (DESIGN section 6). What to do in each state is the verdict's matter. Times are
+that follows from the age of that proof. What to do in each state is the verdict's matter. Times are
 seconds of the boot clock, which never steps and goes on in suspend; wall time would let a clock step extend a lease.
 """
 

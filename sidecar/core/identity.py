@@ -44,7 +44,7 @@ class BoundSession:
     """A session as it is stored beside a credential.
 
     `own` is the digest that a logout of exactly this session revokes: of the sid, or of the sub for a session that was
-    bound without any sid (Back-Channel Logout 1.0 leaves that case open; DESIGN promise 3). `sub` is the digest that a
+    bound without any sid (Back-Channel Logout 1.0 leaves that case open; promise 3). `sub` is the digest that a
     logout of the whole subject revokes; None where the binder saw no sub.
     """
 

@@ -28,7 +28,7 @@ from sidecar.core.claims import (
 from sidecar.core.revocation import Logout
 
 EVENT = "http://schemas.openid.net/event/backchannel-logout"  # BCL 2.4: compared byte by byte (case 158)
-NO_EXP_LIFETIME_S = 300  # DESIGN section 7: with `require_exp: false`, how long a token without exp is good
+NO_EXP_LIFETIME_S = 300  # with `require_exp: false`, how long a token without exp is good
 FAR_EXP_S = 3600  # an exp further ahead than this is legal and worth a note (case 145)
 
 
@@ -83,7 +83,7 @@ def validate(header: Mapping[str, Any], claims: object, *, policy: LogoutPolicy,
     # BCL 2.6 (2), signature: verified by the caller, with keys of the issuer only.
     _check_typ(header, policy)
     check_algorithm(header, policy.algorithms)  # BCL 2.6 (3): the registered one, never none
-    if not isinstance(claims, dict):  # library trap J3
+    if not isinstance(claims, dict):
         raise TokenError("malformed", "the claims are not a JSON object")
     check_issuer(claims, policy.issuer)  # BCL 2.6 (4), Core 3.1.3.7 (2)
     client_ids = _check_audience(claims, header, policy)
@@ -126,7 +126,7 @@ def _check_typ(header: Mapping[str, Any], policy: LogoutPolicy) -> None:
 
 
 def _check_audience(claims: dict[str, Any], header: Mapping[str, Any], policy: LogoutPolicy) -> tuple[str, ...]:
-    """BCL 2.6 (4), Core 3.1.3.7 (3): us, and nobody whom we do not trust (trap J14)."""
+    """BCL 2.6 (4), Core 3.1.3.7 (3): us, and nobody whom we do not trust."""
     names = audiences(claims)
     ours = tuple(sorted(policy.client_ids.intersection(names)))
     if not ours:
@@ -173,7 +173,7 @@ def _check_events(claims: dict[str, Any]) -> None:
 
 
 def _check_nonce(claims: dict[str, Any]) -> None:
-    """BCL 2.6 (7): absent, whatever its value would be (trap J13). It keeps ID tokens out."""
+    """BCL 2.6 (7): absent, whatever its value would be. It keeps ID tokens out."""
     if "nonce" in claims:
         raise TokenError("nonce_present", "a logout token has no nonce")
 

@@ -47,7 +47,7 @@ class Replica:
         """The cut-off in ms at or before which a login of `digest` is over; None when nothing was revoked.
 
         On the path of every request. Expiry is not looked at: an entry that `sweep` has not reached yet still denies,
-        and expiring late is the safe side (reference B8).
+        and expiring late is the safe side.
         """
         packed = self._shards[digest[0]].get(digest)
         return None if packed is None else packed >> _CUTOFF_SHIFT

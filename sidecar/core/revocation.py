@@ -68,7 +68,7 @@ def merge(one: Revocation, other: Revocation) -> Revocation:
 
 
 def covers(revocation: Revocation, session: BoundSession) -> bool:
-    """Whether `session` is dead by `revocation` (`<=`: `iat` has whole seconds, DESIGN promise 3)."""
+    """Whether `session` is dead by `revocation` (`<=`: `iat` has whole seconds, promise 3)."""
     return any(_covers(revocation, each) for each in session.all)
 
 

@@ -2,7 +2,7 @@
 
 `decide` looks at what the request presents, what is revoked, how fresh the replica is and what the operator chose. It
 returns `Allow`, which carries the only kind of object that opens the way to the app, or `Deny` with a reason. The rows
-are ordered: what is proven dead stays dead in an outage too (DESIGN promise 2), and doubt denies. Where the operator
+are ordered: what is proven dead stays dead in an outage too (promise 2), and doubt denies. Where the operator
 only observes, the table is the same, and each `Deny` of it becomes an `Allow` that names the reason.
 """
 
@@ -61,6 +61,12 @@ class Identity(NamedTuple):
         """Whether different sessions are presented at once: nobody can say which of them the app will use."""
         first, *others = self.all_sessions() or (None,)
         return first is not None and not all(map(first.is_same, others))
+
+    @property
+    def is_unclear(self) -> bool:
+        """Whether it could not be found out to the full: sessions may be missing."""
+        doubts = (self.is_ambiguous, self.has_bad_token, self.is_store_silent, self.are_keys_missing, self.is_untrusted)
+        return any(doubts)
 
     @property
     def is_somebodys(self) -> bool:
@@ -178,7 +184,7 @@ def is_revoked(identity: Identity, cutoff: Callable[[bytes], int | None]) -> boo
 
 
 def is_session_revoked(session: BoundSession, cutoff: Callable[[bytes], int | None]) -> bool:
-    """DESIGN promise 3: dead iff the login is not after the cut-off, provider's clock against provider's clock."""
+    """Promise 3: dead iff the login is not after the cut-off, provider's clock against provider's clock."""
     for each in session.all:
         for own, sub in ((each.own, each.sub), *each.others):
             until = cutoff(own)

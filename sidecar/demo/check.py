@@ -14,7 +14,7 @@ from sidecar.demo.browser import Browser, Page
 from sidecar.demo.site import Site
 from sidecar.errors import SidecarError
 
-STREAM_CUT_LIMIT_S = 1.0  # DESIGN section 5: bodies that flow are cut within a second
+STREAM_CUT_LIMIT_S = 1.0  # bodies that flow are cut within a second
 
 
 class ExpectationFailed(SidecarError):

@@ -81,6 +81,8 @@ class AppLogouts:
     async def review(self, request: RequestHead, judgement: Judgement, response: ResponseHead) -> Review:
         """What of the app's answer goes out, once everything that follows from it is under way."""
         look, verdicts = self._second_look, self._verdicts
+        # An answer that ends nothing is one like any other: who was logged out meanwhile gets nothing of it.
+        is_logout = judgement.is_spared = judgement.login is None and self._has_ended(request, response)
         was_alive = not verdicts.is_dead(judgement.identity) and not verdicts.is_over(judgement.session)
         # First what every answer needs: a cookie that is set here inherits the session, should the app not have ended
         # it after all. Else its logout path would be a way to a cookie that no logout reaches.
@@ -89,7 +91,6 @@ class AppLogouts:
             review = await look.learn(request, judgement, response, lesson)
         else:
             review = look.review(request, judgement, response)
-        is_logout = judgement.login is None and self._has_ended(request, response)
         judgement.is_spared = is_logout and review.answer is None
         if not judgement.is_spared or not was_alive or self._observes:
             return review
@@ -101,7 +102,7 @@ class AppLogouts:
         # provider may well tell us of this logout before they are done: nothing is held that it would have to wait for.
         _, place = await asyncio.gather(self._revoke(revocations), self._follow(request, judgement, response))
         if place is None:
-            return review
+            return self._without_what_is_over(request, response, review)
         judgement.decision = "end_session"
         return Review(answer=self._redirect(request, response, place))
 
@@ -117,20 +118,32 @@ class AppLogouts:
             deletes_session=deletes,
         )
 
+    def _without_what_is_over(self, request: RequestHead, response: ResponseHead, review: Review) -> Review:
+        """The app's answer, and the cookies that it leaves in the browser expired: it forgets them on its side only.
+
+        Else the page that the user is sent to after the logout would be a denial.
+        """
+        lines = response.lines if review.lines is None else review.lines
+        expired = self._enforcement.expired_cookies(request, Deny(Reason.REVOKED))
+        return Review(lines=self._teacher.with_expired(lines, expired))
+
     # -- what is over --------------------------------------------------------------------------------------------
 
     def _revocations(self, request: RequestHead, judgement: Judgement) -> tuple[Revocation, ...]:
         """Each up to the login that it concerns, on the provider's clock: a login after it is none of our business."""
         expires = expiry(clock.late(), self._max_age_s)
+        shown = self._identifier.presented(request)
+        own = {digest for each in shown.credentials for digest in (each, *shown.others.get(each, ()))}
         ended = [
             Revocation(Kind.CREDENTIAL, credential, session.login_time, expires)
             for credential, session in judgement.identity.bound
+            if credential in own  # not what stands for a session that a proxy names: it will name it again
         ]
         for proven, _ in self._proofs(request):
             if proven.sid is not None:
                 session = self._identifier.bound(proven)
-                owns = (session.own, *(own for own, _ in session.others))
-                ended += [Revocation(Kind.SID, own, session.sid_time, expires) for own in owns]
+                sids = (session.own, *(sid for sid, _ in session.others))
+                ended += [Revocation(Kind.SID, sid, session.sid_time, expires) for sid in sids]
         return tuple(ended)
 
     async def _revoke(self, revocations: Collection[Revocation]) -> None:

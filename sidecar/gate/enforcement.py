@@ -86,7 +86,7 @@ class Enforcement:
     def strips(self, denial: Deny, rule: Rule, request: RequestHead) -> bool:
         """Whether this denial means: forward without credentials.
 
-        On the login URL itself always: sending the browser there again would be a loop (DESIGN, pinned numbers).
+        On the login URL itself always: sending the browser there again would be a loop.
         """
         if denial.is_temporary:
             return False

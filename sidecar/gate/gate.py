@@ -187,7 +187,7 @@ class Gate:
         if not self._denials.observes:
             return self._denials.refused(status, reason, rule)
         self._counts.observed(reason, rule)
-        return Judgement(_PERMIT, rule) if rule.action is None else await self._judge_slowly(request, rule)
+        return _unjudged(rule) if rule.action is None else await self._judge_slowly(request, rule)
 
     def _conclude(
         self,
@@ -262,6 +262,8 @@ class Gate:
                 return look.review(request, judgement, response)
         if judgement.is_logout_path:
             return self._app_logouts.review(request, judgement, response)
+        if judgement.login is not None and judgement.rule.action is None:
+            return look.at_unjudged_callback(request, judgement, response)
         lesson = look.lesson(request, judgement, response)
         if lesson is None:
             return look.review(request, judgement, response)

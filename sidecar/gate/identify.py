@@ -1,8 +1,7 @@
 """Which session a request belongs to: candidates from the head, tokens, bindings.
 
 `now` answers from memory and is all that most requests need. `later` may ask the store or the provider; it also binds
-what travels with a verified token for the first time, because dropping the token would otherwise shed the logout
-(DESIGN, pinned numbers).
+what travels with a verified token for the first time, because dropping the token would otherwise shed the logout.
 """
 
 import functools
@@ -147,8 +146,21 @@ class Identifier:
             bound, unbound = await self._find(presented, recheck=recheck)
             bound, unbound = await self._bind_companions(sessions, bound, unbound, presented)
         except StoreError:
-            return Identity(tuple(sessions), unbound=presented.credentials, is_store_silent=True)
+            return self._in_the_dark(presented, sessions, by_header)
         return _identity(sessions, [*by_header, *bound], unbound, self._visiting_since(request, unbound, presented))
+
+    def _in_the_dark(
+        self, presented: Presented, sessions: list[BoundSession], by_header: list[tuple[bytes, BoundSession]]
+    ) -> Identity:
+        """While the store is silent: what memory knows to be dead must not hide behind what it does not know."""
+        bound, unbound = list(by_header), list[bytes]()
+        for credential in presented.credentials:
+            known, named = self._directory.known(credential), self._last_revoked(credential, presented)
+            if known is None:
+                unbound.append(named)
+            else:
+                bound.append((named, known))
+        return Identity(tuple(sessions), tuple(bound), tuple(unbound), is_store_silent=True)
 
     def presented(self, request: RequestHead) -> Presented:
         """The candidates of a request, as digests, and its tokens."""

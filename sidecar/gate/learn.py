@@ -76,7 +76,9 @@ class Teacher:
         """No login: new cookies inherit the session of the request, or the token that comes with them proves theirs."""
         session = judgement.session
         values, tokens = self._sorted_out(cookies)
-        if not values or (session is None and not tokens):
+        if session is None and not tokens:
+            return _unknown(values, judgement.identity)
+        if not values:
             return None
         news = tuple(each for each in values if session is None or self._is_news(each, session))
         if not news:
@@ -245,8 +247,15 @@ class Teacher:
         return known != session and known.login_time <= session.login_time
 
 
+def _unknown(news: Sequence[bytes], identity: Identity) -> Lesson | None:
+    """Nothing, as a rule. But what passes in an outage must not shed its session for ever: somebody may know whose."""
+    if identity.is_store_silent and any(each not in identity.unbound for each in news):
+        return Lesson(None, (), (), "rotation", withholds=True)
+    return None
+
+
 def _is_of_another(identity: Identity, session: BoundSession | None) -> bool:
-    return session is None or not all(session.is_same(bound) for _, bound in identity.bound)
+    return session is None or identity.is_unclear or not all(session.is_same(bound) for _, bound in identity.bound)
 
 
 def location_of(response: ResponseHead) -> bytes | None:

@@ -1,7 +1,7 @@
 """Which open streams belong to which session, so that a revocation can cut them, and blindness all of them.
 
 A short exchange never gets here: its verdict is taken again when the response head arrives. What is registered is what
-goes on flowing after that: tunnels, event streams, long downloads and uploads (DESIGN section 5).
+goes on flowing after that: tunnels, event streams, long downloads and uploads.
 """
 
 import asyncio

@@ -67,7 +67,7 @@ class NamedSessions:
         fields = [(name, value) for name, value in fields if name in self.names]
         if not fields:
             return SILENCE
-        if not request.is_trusted:  # it came before a reload that declared them: nobody has asked whose word they are
+        if not request.is_trusted:  # nobody else's fields are left by now, but of a request from before a reload
             return Said(is_untrusted=True)
         try:
             named = [binder.read(fields) for binder in self._binders]
@@ -88,7 +88,12 @@ class NamedSessions:
         if named.is_timed:
             return Known(self._bound(named.session), None)
         credential, *others = (digester.credential(named.digest_name) for digester in self._digester.all)
-        session = await self._directory.find(credential, others=others)
+        try:
+            session = await self._directory.find(credential, others=others)
+        except StoreError:
+            if not self._was_ended(named, credential, others):
+                raise
+            session = self._bound(named.session)  # dead in an outage too (DESIGN promise 2)
         if session is None:
             session = await self._first_seen(named, credential, others)
         return Known(session, credential)
@@ -99,12 +104,16 @@ class NamedSessions:
     async def _first_seen(self, named: Named, credential: bytes, others: Sequence[bytes]) -> BoundSession:
         if not self._is_fresh():
             raise StoreError("store_unavailable", "a session cannot be met for the first time now")
-        unseen = self._bound(named.session)
-        digests = (name for pair in ((unseen.own, unseen.sub), *unseen.others) for name in pair)
-        names = (credential, *others, *digests, *unseen.parties)
-        if any(name is not None and self._cutoff(name) is not None for name in names):
-            return unseen  # of the year 1970: whatever ended it came later
+        if self._was_ended(named, credential, others):
+            return self._bound(named.session)  # of the year 1970: whatever ended it came later
         since = int((clock.early() - _EARLIER_S) * 1000)
         session = self._bound(replace(named.session, login_time=since))
         await self._directory.bind(credential, session, binder="header")
         return session
+
+    def _was_ended(self, named: Named, credential: bytes, others: Sequence[bytes]) -> bool:
+        """Whether anything is revoked that ends this session, whenever that was: nothing says when it began."""
+        session = self._bound(named.session)
+        digests = (name for pair in ((session.own, session.sub), *session.others) for name in pair)
+        names = (credential, *others, *digests, *session.parties)
+        return any(name is not None and self._cutoff(name) is not None for name in names)

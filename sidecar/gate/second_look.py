@@ -1,7 +1,7 @@
 """The second look at an exchange, before it reaches the app late or anything of the response goes out.
 
 A session that was revoked meanwhile gets nothing of the answer, and no new cookie. What the response teaches is in the
-store before it is released (DESIGN section 5). The gate asks only where there is something to look at.
+store before it is released. The gate asks only where there is something to look at.
 """
 
 import logging
@@ -51,7 +51,7 @@ class SecondLook:
     def reconsider(self, request: RequestHead, judgement: Judgement) -> Answer | None:
         """The verdict again for a request that had to wait for a connection; the answer when it is a denial by now.
 
-        What was allowed before a logout must not reach the app after its 200 (DESIGN promise 1).
+        What was allowed before a logout must not reach the app after its 200 (promise 1).
         """
         verdict = self._verdicts.decide(judgement.identity, judgement.rule, clock.boot())
         return self._denials.late(request, judgement, verdict).answer if isinstance(verdict, Deny) else None
@@ -78,6 +78,19 @@ class SecondLook:
                 return review
         return Review(lines=self._teacher.without_cookies(response.lines))
 
+    async def at_unjudged_callback(self, request: RequestHead, judgement: Judgement, response: ResponseHead) -> Review:
+        """A callback on an allowed route. Nobody is denied there, but what it teaches goes by what was presented.
+
+        Else the callback would be a way to a cookie that no logout reaches, and to a stranger's.
+        """
+        login = judgement.login
+        if login is None or (login.session is None and not login.failed):
+            is_untold = not self.sets_session(response)
+            return Review() if is_untold else await self.at_unjudged(request, judgement, response)
+        judgement.identity = await self._identifier.later(request)
+        lesson = self._teacher.read(request, judgement, response)
+        return Review() if lesson is None else await self.learn(request, judgement, response, lesson)
+
     async def learn(self, request: RequestHead, judgement: Judgement, response: ResponseHead, lesson: Lesson) -> Review:
         """Write the lesson down, then look."""
         if lesson.refusal is not None:
@@ -85,7 +98,7 @@ class SecondLook:
         try:
             session = await self._teacher.learn(lesson)
         except StoreError as error:
-            # The cookie must not get out before its binding is stored (DESIGN section 5).
+            # The cookie must not get out before its binding is stored.
             log.event(_logger, logging.WARNING, "binding_not_stored", reason=error.reason)
             return self._login_lost(request, judgement, response, Reason.LOGIN)
         if session is not None:
@@ -112,7 +125,7 @@ class SecondLook:
         """What of the response goes out. `learned`: the session of the cookies that were bound just now."""
         reason = self._why_not(judgement, learned)
         if reason is not None and not self._denials.passes(judgement, Deny(reason), is_late=True):
-            if judgement.is_logout_path:
+            if judgement.is_spared:
                 return Review(lines=self._teacher.without_cookies(response.lines))
             return self._denials.late(request, judgement, Deny(reason))
         lines = response.lines

@@ -125,7 +125,7 @@ def _check_marks(workload: Object, inside: tuple[str, ...]) -> None:
 
 
 def _check_store(stream: _Stream, workload: Object, injection: Injection, embedded: Embedded | None) -> None:
-    """Pods that do not share a store do not hear each other's logouts (DESIGN section 2, promise 1)."""
+    """Pods that do not share a store do not hear each other's logouts (promise 1)."""
     uses_it = injection.settings is not None and injection.settings.config_hash is not None
     if not uses_it or embedded is None or not embedded.is_sqlite:
         return

@@ -79,12 +79,12 @@ def login(header: Mapping[str, Any], claims: object, *, client: Client, now: flo
     # (12) acr and (13) auth_time: who asked for them checks them, and that is the app.
     if _identifier(mine, "sub") is None:
         raise TokenError("sub_missing", "an ID token has a sub")  # Core 2
-    # No auth_time: a login by single sign-on after a logout would inherit a time before it (DESIGN section 5).
+    # No auth_time: a login by single sign-on after a logout would inherit a time before it.
     return _session(mine, client, client_id, issued_at, auth_time=None)
 
 
 def session_token(header: Mapping[str, Any], claims: object, *, client: Client) -> Session:
-    """The session that a token in the browser's hands names, expired or not (DESIGN sections 5 and 6)."""
+    """The session that a token in the browser's hands names, expired or not."""
     mine = _own_claims(header, claims, client)
     names = _audience(mine)
     if not client.audiences.union(client.client_ids).intersection(names):
@@ -186,7 +186,7 @@ def _date(claims: dict[str, Any], name: str) -> float | None:
     value = claims.get(name)
     if value is None:
         return None
-    # bool is an int in Python. NaN fails every comparison, infinities and 10^4000 fail one (library trap J1).
+    # bool is an int in Python. NaN fails every comparison, infinities and 10^4000 fail one.
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < _NUMERIC_DATE_END:
         raise TokenError("bad_claim", f"{name} is not a time")
     return value

@@ -1,7 +1,7 @@
 """A provider's key set: imported key by key, selected by `kid` and algorithm. Values only, no I/O, no clock.
 
-RFC 7517 section 5 wants keys that one does not understand ignored. joserfc fails the whole set for some of them (trap
-J11), so each JWK is imported alone, and what cannot verify a signature is left out with its reason.
+RFC 7517 section 5 wants keys that one does not understand ignored. joserfc fails the whole set for some of
+them, so each JWK is imported alone, and what cannot verify a signature is left out with its reason.
 """
 
 import warnings
@@ -33,7 +33,7 @@ class KeySet:
     skipped: Mapping[str, int] = field(default_factory=dict)
 
     def candidates(self, kid: str | None, alg: str) -> Sequence[Key]:
-        """The keys that may have signed. Without a kid the choice must be unambiguous (Core 10.1, trap J10)."""
+        """The keys that may have signed. Without a kid the choice must be unambiguous (Core 10.1)."""
         usable = [key for key in self.keys.values() if kid in (None, key.kid) and is_usable(key, alg)]
         if kid is None and len(usable) > 1:
             return ()

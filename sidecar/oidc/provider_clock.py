@@ -1,6 +1,6 @@
 """What time it is at the provider, from the `Date` of its answers to our fetches. Rather too early than too late.
 
-A login that carries no `iat` is compared with logouts of the provider all the same (DESIGN promise 3). Were its time
+A login that carries no `iat` is compared with logouts of the provider all the same (promise 3). Were its time
 too late, a logout that came a moment after it would miss it. So what is kept is a lower bound: `Date` is the second
 that had begun when the answer was made, and that was before the answer was here. The error is the second and the way.
 

@@ -157,7 +157,7 @@ class _Relayed:
         if not 200 <= answer.status < 300:
             self._note_refusal(asked, answer.status)
         elif code is None:
-            # Only a code begins a session. A refreshed ID token never changes the login time (DESIGN section 5).
+            # Only a code begins a session. A refreshed ID token never changes the login time.
             metrics.logins.labels("other_grant").inc()
         elif not await self._join(code, answer) and self._refuses_unjoined():
             raise _unjoined()  # the callback has ended meanwhile

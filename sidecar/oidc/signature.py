@@ -1,9 +1,8 @@
 """Compact JWS: strict parsing, and one signature against one key. No I/O, no cache, no choice of keys.
 
 joserfc supplies the algorithms and imports the keys. Its `jwt` and `jws.deserialize_compact` are not used: they read
-the header with rules of their own, and section 4 of the reference lists what gets through (traps J1 to J14). What is
-left of the serialization is small enough to be obviously right: three base64url segments, a JSON header, and a
-signature over the first two segments.
+the header with rules of their own that let too much through (decision 008). What is left of the serialization is small
+enough to be obviously right: three base64url segments, a JSON header, and a signature over the first two segments.
 """
 
 import base64
@@ -19,9 +18,9 @@ from joserfc.jws import JWSRegistry
 from sidecar.core.claims import TokenError, decode_json
 
 MAX_TOKEN_CHARS = 64 * 1024
-MAX_HEADER_CHARS = 12 * 1024  # leaves room for an `x5c` chain, which joserfc would refuse (trap J9)
+MAX_HEADER_CHARS = 12 * 1024  # leaves room for an `x5c` chain, which joserfc would refuse
 MAX_KID_CHARS = 1024  # case 94
-MAX_SIGNATURE_CHARS = 4096  # RSA with 16384 bits needs 2731 (trap J9)
+MAX_SIGNATURE_CHARS = 4096  # RSA with 16384 bits needs 2731
 
 ALGORITHMS: Final = frozenset(JWSRegistry.algorithms) - {"none"}
 
@@ -50,7 +49,7 @@ class Jws:
     def unverified_claims(self) -> dict[str, Any]:
         """The claims as they stand. Trust them only after `is_signed_by`."""
         claims = decode_json(self.payload)
-        if not isinstance(claims, dict):  # trap J3
+        if not isinstance(claims, dict):
             raise TokenError("malformed", "the claims are not a JSON object")
         return claims
 
@@ -59,10 +58,10 @@ def parse(token: str) -> Jws:
     """Take a compact JWS apart; raises TokenError for everything that is not exactly one."""
     segments = _segments(token)
     header = decode_json(_decode(segments[0]))
-    if not isinstance(header, dict):  # trap J5, case 58
+    if not isinstance(header, dict):  # reference case 58
         raise TokenError("malformed", "the header is not a JSON object")
     if "crit" in header or "b64" in header:
-        # RFC 7515 section 4.1.11, RFC 7797 section 7: we understand no extension (trap J6, cases 100 to 103).
+        # RFC 7515 section 4.1.11, RFC 7797 section 7: we understand no extension (cases 100 to 103).
         raise TokenError("malformed", "crit and b64 in the header are not supported")
     return Jws(
         header=header,
@@ -101,7 +100,7 @@ def secret_key(secret: bytes) -> Key:
 
 
 def checked_algorithms(names: Iterable[str], *, has_secret: bool) -> frozenset[str]:
-    """The algorithms to pin. Raises ValueError: an empty list would mean joserfc's own choice (trap J8, case 85)."""
+    """The algorithms to pin. Raises ValueError: an empty list would mean joserfc's own choice (case 85)."""
     algorithms = frozenset(names)
     if not algorithms or not algorithms <= ALGORITHMS:  # `none` is not among them (case 74)
         raise ValueError(f"algorithms must be some of {', '.join(sorted(ALGORITHMS))}")
@@ -142,7 +141,7 @@ def _decode(segment: bytes) -> bytes:
 
 def _alg(header: Mapping[str, Any]) -> str:
     alg = header.get("alg")
-    if not isinstance(alg, str):  # trap J5, case 73
+    if not isinstance(alg, str):  # reference case 73
         raise TokenError("alg_not_allowed", "the header has no alg")
     return alg
 

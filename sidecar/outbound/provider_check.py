@@ -192,9 +192,12 @@ class ProviderChecks:
         if token.session.sid is not None:
             over = [Revocation(Kind.SID, own, cutoff, expires)]
         else:
-            bound = self._sessions.bindings_of(own)
-            same = [credential for credential, session in bound if session.login_time == cutoff]
-            over = [Revocation(Kind.CREDENTIAL, credential, cutoff, expires) for credential in same]
+            over = [
+                # One that may belong to several logins dies with any of them (decision 018).
+                Revocation(Kind.CREDENTIAL, credential, session.login_time, expires)
+                for credential, session in self._sessions.bindings_of(own)
+                if any((each.own, each.login_time) == (own, cutoff) for each in session.all)
+            ]
         try:
             await self._publish(over)
             if await self._tokens.find(own) == token:  # as above

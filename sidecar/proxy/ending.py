@@ -1,7 +1,7 @@
 """How an exchange ends: completely, refused, broken off by either side, cut by a revocation or by time.
 
 Whatever happens, the books are closed once, the app's connection is returned or ended, and a broken answer is never
-presented as a complete one (DESIGN promise 5). `exchange` adds the way there.
+presented as a complete one (promise 5). `exchange` adds the way there.
 """
 
 import asyncio

@@ -3,7 +3,7 @@
 The order is the product: judge the head, forward it only with a permit, judge again when the response head arrives,
 then relay. Bodies flow both ways with back-pressure and are never collected, but for small ones: those that go to the
 control application, and those of the login's callbacks, which the gate has to read (`collect`). When the app breaks off
-in the middle, the client's connection is aborted: a broken answer is never presented as a complete one (DESIGN promise
+in the middle, the client's connection is aborted: a broken answer is never presented as a complete one (promise
 5).
 """
 

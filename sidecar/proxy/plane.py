@@ -80,15 +80,19 @@ class Plane:
     def use(self, conduct: Conduct) -> None:
         """Go by this from now on: whatever is judged, looked at again or waited for after this call.
 
-        A request that was allowed before keeps its verdict, and its answer is looked at by the new gate.
+        A request that was allowed before keeps its verdict, and its answer is looked at by the new gate. What flows on
+        is looked at as well: nothing may have been enforced when it began.
         """
         conduct.gate.take_over(self.gate)
         self._take(conduct)
+        self._keep(asyncio.ensure_future(self.live.recheck_all()))
 
     def start(self) -> None:
         """Begin to look at time-outs."""
-        task = asyncio.ensure_future(self._sweep())
-        self._tasks.add(task)
+        self._keep(asyncio.ensure_future(self._sweep()))
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)  # the loop alone would let it be collected
         task.add_done_callback(self._tasks.discard)
 
     async def finish(self, timeout: float) -> None:  # noqa: ASYNC109 - a deadline for others, not for this call
@@ -144,8 +148,7 @@ class Plane:
         A fault in either is logged and ends the exchange, never the process.
         """
         task = asyncio.ensure_future(self._guard(work, then, exchange))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._keep(task)
         task.add_done_callback(lambda _task: work.close())  # a task that is cancelled before its first step leaves it
         return task
 

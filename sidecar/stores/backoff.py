@@ -1,8 +1,8 @@
 """How long to wait before trying a store again.
 
 Full jitter: each wait is random between zero and a limit that doubles, so that the replicas of a deployment do not all
-come back in the same moment. The limit stays at a second, because what waits here is a logout (DESIGN: published within
-5 s of the store's return).
+come back in the same moment. The limit stays at a second, because what waits here is a logout,
+to be published within 5 s of the store's return.
 """
 
 import asyncio

@@ -13,7 +13,7 @@ from sidecar.core.identity import BoundSession
 from sidecar.core.revocation import Revocation
 from sidecar.errors import SidecarError
 
-PAGE = 500  # entries; a page is unpacked and applied in one go, and 500 take about 2 ms (reference state.md section 7)
+PAGE = 500  # entries; a page is unpacked and applied in one go, and 500 take about 2 ms
 WAIT_S = 0.25  # how long `follow` waits for news; the age of an idle replica stays below twice that
 
 

@@ -1,6 +1,6 @@
 """From a logout to everybody: enforce here, then write it down where every replica reads.
 
-The order is the promise (DESIGN promise 1): the local replica denies before the store is asked, whatever the store then
+The order is the promise (promise 1): the local replica denies before the store is asked, whatever the store then
 does; `publish` returns only when the revocations are durable. When it raises instead, they wait in an outbox, bounded
 and expiring, and are tried again until the store takes them. It is in memory: what waits there was acknowledged to
 nobody, and ends with the process.

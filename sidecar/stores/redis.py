@@ -14,7 +14,7 @@ commands are those of the ACL in docs/operations.md; a test runs everything with
 A Redis can lose entries in silence: XREAD after a FLUSHALL, a failover or a restart looks like a quiet log. So about
 every second `follow` compares the stream's own count of entries ever added with what it has seen, asks who answers
 (`run_id`, and that it is a master), and writes a heartbeat, because a master cut off from its replicas still answers
-reads. Any difference is a StoreError, upon which the feed loads everything again (reference state.md section 5). Reads
+reads. Any difference is a StoreError, upon which the feed loads everything again. Reads
 between two checks count as proofs of freshness: the server took writes at most CHECK_S before they were sent.
 """
 

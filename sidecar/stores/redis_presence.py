@@ -64,7 +64,7 @@ class Presence:
     def renewed(self, answers: Sequence[Any]) -> None:
         """The answers. Raises StoreError when this is no server that takes writes."""
         own, reports, *_ = answers
-        # A full server refuses logouts, but what it knows is still all there is to know (DESIGN, pinned numbers).
+        # A full server refuses logouts, but what it knows is still all there is to know.
         raise_first([reports, *([] if _is_full(own) else [own])])
         self._roll.saw(reports, self._boot())
         metrics.replicas.set(1 + self._roll.serving(self._boot()))

@@ -14,6 +14,7 @@ from sidecar.workers.line import CALL_S, Call, Handler, Line, LineLost
 
 RETRY_S = 0.05  # nobody listens only at the end of the pod, or while the control process is being replaced
 CONNECT_S = 10.0
+CLOSE_S = 0.5  # for the other side to say goodbye; by itself the library waits ten seconds, and so would SIGTERM
 
 
 class Uplink:
@@ -56,7 +57,7 @@ class Uplink:
 
     async def _hold(self, client: aiohttp.ClientSession) -> None:
         async with asyncio.timeout(CONNECT_S):
-            socket = await client.ws_connect(self._url)
+            socket = await client.ws_connect(self._url, timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_S))
         self._line = line = Line(socket, self.handlers)
         self._up.set()
         self.on_up()

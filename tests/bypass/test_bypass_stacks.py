@@ -1,4 +1,4 @@
-"""Every vector of the reference against the real cookie and session readers of app stacks (`bench_stacks`).
+"""Every vector that we know of against the real cookie and session readers of app stacks (`bench_stacks`).
 
 The property: whatever request the sidecar lets through, no app takes it for the revoked session; and after `strip` none
 finds that session in what is forwarded. The oracle is the app's own parser, given the bytes that would be forwarded.

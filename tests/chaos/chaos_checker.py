@@ -1,4 +1,4 @@
-"""Judges a history by the invariants of reference state.md section 12. Pure: the same history, the same verdict.
+"""Judges a history by the promises. Pure: the same history, the same verdict.
 
     I1  an acknowledged logout is denied by whoever answers: 250 ms later while all is well, and never later than
         `grace` + 0.5 s whatever happens
@@ -8,7 +8,7 @@
     I5  200 means durable: never while the store takes no writes; and a refused logout is enforced where it was refused
     I8  a process that never reached the store serves nothing bound
 
-The one excuse (DESIGN, pinned numbers): what the store has lost may be unknown to a process that had not heard of it,
+The one excuse: what the store has lost may be unknown to a process that had not heard of it,
 until everything has been well for the three seconds that healing may take.
 """
 

@@ -20,7 +20,7 @@ from chaos_wire import Client
 from sidecar import clock
 
 CALM_S = 1.0  # before the nemesis begins
-WELL_S = 3.0  # after it, before everybody must know everything (DESIGN, pinned numbers)
+WELL_S = 3.0  # after it, before everybody must know everything
 PAUSE_S = 0.008  # of a prober, between two requests
 LOGOUT_EVERY_S = 0.15
 RECENT = 24  # sessions that are asked for again and again

@@ -407,13 +407,14 @@ def test_another_chart_can_use_the_container(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("case", "words", "said", "unsaid"),
     [
-        ("minimal", (), ["https://app.example.com/_sidecar/backchannel-logout", "NOTE: SQLite"], []),
+        ("minimal", (), ["https://app.example.com/_sidecar/backchannel-logout", "NOTE: SQLite"], ["observe"]),
         ("full", (), ["https://shop.example.com/-/logout/backchannel-logout"], ["NOTE"]),
         ("full", ("--set", "digestKey.existingSecret="), ["NOTE: no digestKey"], []),
         ("resources", (), ["https://app.example.com/_sidecar/", "logout-sidecar.io/secrets: app-secrets"], []),
         ("resources", (), ["NOTE: a changed configuration", "from any other pod this must fail"], []),
         ("resources", ("--set", "hotReload=true"), [], ["NOTE"]),
         ("resources", ("--set", "networkPolicy.enabled=false"), ["NOTE: no NetworkPolicy"], ["must fail"]),
+        ("minimal", ("--set", "config.enforcement.mode=observe"), ["NOTE: enforcement.mode is observe"], []),
         ("classic", (), ["https://PUBLIC-ADDRESS-OF-THE-APP/_sidecar/backchannel-logout"], ["NOTE"]),
         ("injector", (), ['logout-sidecar.io/enabled: "true"'], ["Register"]),
     ],

@@ -406,3 +406,8 @@ def test_an_ordinary_file_has_no_warning(write: Callable[[str], str]) -> None:
 )
 def test_the_echo_of_a_fault_is_not_a_second_fault(problems: "Problems", text: str) -> None:
     assert len(problems(text)) == 1
+
+
+def test_the_cookies_of_a_profile_can_begin_a_login(write: Callable[[str], str]) -> None:
+    text = _session(f"bind: [{TOKEN}], profile: php, credentials: [{{header: a}}], unbound: deny")
+    assert load_all(write(text + "public_url: https://app.test"), ENVIRON).warnings == ()

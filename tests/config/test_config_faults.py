@@ -74,7 +74,12 @@ SINGLE_FAULTS = [
     ("control: {prefix: /}", "4:19", "control.prefix", "not a usable prefix"),
     ("control: {prefix: /a/../b}", "4:19", "control.prefix", "not a usable prefix"),
     ("enforcement: {login_url: //evil.example}", "4:26", "enforcement.login_url", "not a place to send a browser"),
-    ("enforcement: {routes: [{path: /x}]}", "4:24", "enforcement.routes[0].action", "the key is missing"),
+    (
+        "enforcement: {routes: [{path: /x}]}",
+        "4:24",
+        "enforcement.routes[0].action",
+        "the key is missing; expected one of allow, reject, redirect, strip",
+    ),
     ("enforcement: {routes: [{action: allow}]}", "4:24", "enforcement.routes[0].path", "the key is missing"),
     ("enforcement: {routes: [{path: x, action: allow}]}", "4:31", "enforcement.routes[0].path", "starts with a slash"),
     ("enforcement: {routes: [{path: /a/../b, action: allow}]}", "4:31", "enforcement.routes[0].path", "canonical"),
@@ -135,8 +140,14 @@ def test_a_fault_of_a_provider_is_found_once(problems: "Problems", provider: str
 
 
 SESSION_FAULTS = [
-    ("bind: [{from: guess}]", "unknown binder; expected one of token, token_endpoint"),
+    (
+        "bind: [{from: guess}]",
+        "unknown binder; expected one of form_post, header, keycloak_code, token, token_endpoint",
+    ),
+    ("bind: [{from: formpost, callback: /cb}]", "did you mean form_post?"),
     ("bind: [{from: header, login_time: X-Since}]", "sid, sub or both"),
+    ("bind: [{from: header, sid: X-Who, sub: x-who}]", "one header cannot be two things"),
+    ("bind: [{from: header, sid: X-Sid, login_time: X-Sid}]", "one header cannot be two things"),
     ("bind: [{from: header, sid: Cookie}]", "a cookie is not named by its header"),
     ("credentials: [{cookie: a}], bind: [{from: form_post}]", "callback"),
     ("credentials: [{cookie: a}], bind: [{from: form_post, callback: /cb, success: {status: [99]}}]", "200 to 599"),
@@ -146,8 +157,10 @@ SESSION_FAULTS = [
     ),
     ("credentials: [{cookie: a}], bind: [{from: token_endpoint, callback: /cb, unjoined: deny}]", "refuse"),
     ("bind: [{from: tokn, cookie: a}]", "did you mean token?"),
-    ("bind: [{cookie: a}]", "the key `from` is missing; expected one of token, token_endpoint"),
+    ("bind: [{cookie: a}]", "the key `from` is missing; expected one of form_post, header, keycloak_code"),
     ("bind: [token]", "expected a section of keys"),
+    ("bind: [{from: token, cookie: a}], credentials: [JSESSIONID]", "a section of keys: cookie, form_field, header"),
+    ("bind: [{from: token, cookie: a}], voucher: off", "expected a section of keys: cookie, max_age"),
     ("bind: [null]", "section `session.bind[0]` is empty"),
     ("bind: {from: token, cookie: a}", "expected a list"),
     ("bind: [{from: token}]", "exactly one of cookie and header"),
@@ -366,12 +379,26 @@ def test_values_of_variables_are_never_shown(problems: "Problems") -> None:
         "clientsecret: hunter2",
         "upstream2: http://me:hunter2@app",
         "listen: 1\nstore: {nope: 1, secret: hunter2}",
+        "logout: {after_app_logout: {strivacity: {client_credentials: hunter2}}}",
     ],
 )
 def test_secrets_in_the_file_are_masked(problems: "Problems", text: str) -> None:
     found = problems(f"{GOOD}{text}\n")
     assert found
     assert "hunter2" not in "".join(problem.render() + str(problem.as_json()) for problem in found)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "session:\n  bind: [{from: token, cookie: a}]\n  credentials: [{cookies: JSESSIONID}]",
+        "session:\n  bind: [{from: token, cookie: a}]\n  credentials: JSESSIONID",
+        "session:\n  bind: [{from: token, cookie: a}]\n  credentials: [{cookie: a, header: b}]",
+    ],
+)
+def test_what_only_sounds_secret_is_shown(problems: "Problems", text: str) -> None:
+    (problem,) = problems(UPSTREAM + PROVIDERS + text)
+    assert problem.frame[0][1] == text.splitlines()[-1]
 
 
 YAML_PIECES = st.sampled_from(

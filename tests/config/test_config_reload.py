@@ -184,6 +184,17 @@ def test_every_key_that_is_taken_over_exists() -> None:
     assert set(keys(Config)) >= RELOADED
 
 
+def test_a_page_counts_as_changed_when_its_file_has_changed(write: Write, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    page.write_text("{{title}}")
+    path = write(f"{BASE}enforcement: {{page: {page}}}")
+    before = load_all(path, {})
+    assert str(page) in before.files  # looked at like the file of a secret
+    assert compare(before.config, load_all(path, {}).config) == Change((), ())
+    page.write_text("{{title}} {{detail}}")
+    assert named(compare(before.config, load_all(path, {}).config).taken_over) == ["enforcement.page"]
+
+
 def test_the_operations_page_sorts_the_same_keys() -> None:
     page = (Path(__file__).parents[2] / "docs/operations.md").read_text()
     table = page.partition("| taken over |")[2].partition("\n\n")[0]

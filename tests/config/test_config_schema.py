@@ -15,7 +15,7 @@ from sidecar.config.model import Config
 from sidecar.config.schema import json_schema
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.yaml"
-DESIGN_BLOCK = {
+CONTRACT = {
     "listen": "0.0.0.0:4180",
     "upstream": {"url": "http://127.0.0.1:8080", "response_timeout": "60s"},
     "providers": [{"issuer": "https://idp.example.com", "client_id": "app", "algorithms": ["RS256"]}],
@@ -148,7 +148,7 @@ def test_defaults_in_the_schema_are_spelled_as_in_the_file(schema: dict[str, Any
     ],
 )
 def test_the_schema_accepts_what_the_loader_accepts(schema: dict[str, Any], change: dict[str, Any]) -> None:
-    assert _errors(schema, {**DESIGN_BLOCK, **change}) == []
+    assert _errors(schema, {**CONTRACT, **change}) == []
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_the_schema_accepts_what_the_loader_accepts(schema: dict[str, Any], chan
     ],
 )
 def test_the_schema_refuses_what_the_loader_refuses(schema: dict[str, Any], change: dict[str, Any]) -> None:
-    assert _errors(schema, {**DESIGN_BLOCK, **change}) != []
+    assert _errors(schema, {**CONTRACT, **change}) != []
 
 
 def test_a_file_with_every_kind_of_setting_loads_into_typed_values(tmp_path: Path) -> None:

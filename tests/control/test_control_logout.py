@@ -1,4 +1,4 @@
-"""The logout endpoint over a real Unix socket: transport rows of the reference, results, the store, the log."""
+"""The logout endpoint over a real Unix socket: transport, results, the store, the log."""
 
 import asyncio
 import base64
@@ -614,7 +614,7 @@ async def test_oddities_are_noted_in_the_log(bench: Bench) -> None:  # case 172
     assert [revocation.kind for revocation in bench.log.applied] == [Kind.SUB]
 
 
-async def test_a_fault_of_ours_is_400_for_the_provider_and_in_the_log(bench: Bench) -> None:  # trap J5
+async def test_a_fault_of_ours_is_400_for_the_provider_and_in_the_log(bench: Bench) -> None:
     bench.log.error = RuntimeError("a bug")
     answer = await bench.post(token())
     assert (answer.status, answer.reason) == (400, "internal_error")

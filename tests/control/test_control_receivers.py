@@ -564,6 +564,12 @@ async def test_a_user_that_cannot_be_found_by_this_name_is_400(bench: Bench, sub
     assert (answer.status, answer.reason) == (400, reason)
 
 
+async def test_a_body_that_names_nobody_uses_no_jwt_up(bench: Bench) -> None:
+    credential = caller()
+    assert (await bench.revoke(credential, {})).status == 400
+    assert (await bench.revoke(credential)).status == 204
+
+
 async def test_a_jwt_is_good_for_the_body_that_it_came_with(bench: Bench) -> None:
     credential = caller()
     assert (await bench.revoke(credential)).status == 204

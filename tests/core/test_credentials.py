@@ -1,4 +1,4 @@
-"""What counts as a credential, by the cases of the reference. R is a revoked value; it must be among the candidates."""
+"""What counts as a credential, by reference cases. R is a revoked value; it must be among the candidates."""
 
 import pytest
 from hypothesis import example, given

@@ -1,4 +1,4 @@
-"""Extraction and stripping against models of the cookie parsers of real stacks (reference section 3).
+"""Extraction and stripping against models of the cookie parsers of real stacks.
 
 Each model is a small function from Cookie lines to the pairs that its stack hands to the app; Werkzeug's and Python's
 own parsers are the real ones. Whatever any of them would take for a declared credential must be among the candidates,
@@ -343,7 +343,7 @@ def test_every_model_can_see_a_credential(model: Model) -> None:
     ],
 )
 def test_the_models_disagree_as_the_real_ones_do(line: bytes, sees: set[str], does_not: set[str]) -> None:
-    """Reference section 3, decisive disagreements."""
+    """Where real parsers disagree, and the choice decides."""
     found = {model.__name__ for model in MODELS if seen(model, line) == {b"R"}}
     assert sees <= found
     assert not does_not & found

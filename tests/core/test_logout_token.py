@@ -1,4 +1,4 @@
-"""The claims table: every MUST and every decision of the reference, by case number, and what real providers send."""
+"""The claims table: every MUST and every decision, by case number, and what real providers send."""
 
 import contextlib
 import json
@@ -192,7 +192,7 @@ def test_what_the_specification_allows_is_accepted(claims: dict[str, Any], heade
 
 
 @pytest.mark.parametrize("claims", [[1], "x", 5, None, True], ids=repr)
-def test_claims_that_are_no_object_are_malformed(claims: object) -> None:  # trap J3
+def test_claims_that_are_no_object_are_malformed(claims: object) -> None:
     with pytest.raises(TokenError) as caught:
         validate(HEADER, claims, policy=POLICY, now=NOW)
     assert caught.value.reason == "malformed"

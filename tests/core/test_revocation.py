@@ -1,4 +1,4 @@
-"""What is over and what lives: the covering table of DESIGN promise 3, and the laws of the merge."""
+"""What is over and what lives: the covering table of promise 3, and the laws of the merge."""
 
 import pytest
 from hypothesis import given

@@ -199,7 +199,7 @@ def test_who_only_observes_allows_all_and_knows_what_would_be_denied(
 
 
 def test_what_is_proven_dead_stays_dead_when_the_operator_chose_to_fail_open() -> None:
-    """DESIGN promise 2."""
+    """Promise 2: revoked stays revoked."""
     judged = decide(Identity((ALICE,)), ALL_REVOKED.cutoff, State.BLIND, Policy(fail_open=True), NOW)
     assert judged == Deny(Reason.REVOKED)
 
@@ -234,7 +234,7 @@ def test_a_denial_is_temporary_where_nothing_is_known_against_the_session(reason
         ("sid, session without sid", logout(LOGIN, sid="s-1"), session(sid=None), False),
         ("sid, session without sub", logout(LOGIN, sid="s-1"), session(sub=None), True),
         ("another user", logout(LOGIN, sub="bob"), session(), False),
-        # A refreshed token of the same sid lives only if the authentication is later too (DESIGN section 5).
+        # A refreshed token of the same sid lives only if the authentication is later too.
         ("sid, refreshed, authenticated before", logout(LOGIN, sid="s-1"), session(LOGIN + 9, auth=LOGIN), True),
         ("sid, refreshed, authenticated after", logout(LOGIN, sid="s-1"), session(LOGIN + 9, auth=LOGIN + 1), False),
         ("sid, token of before, authenticated later", logout(LOGIN, sid="s-1"), session(LOGIN, auth=LOGIN + 9), True),
@@ -249,7 +249,7 @@ def test_a_denial_is_temporary_where_nothing_is_known_against_the_session(reason
 def test_a_session_is_dead_iff_its_login_is_not_after_the_cut_off(
     what: str, replica: Replica, presented: BoundSession, dead: bool
 ) -> None:
-    """DESIGN promise 3."""
+    """Promise 3: never the wrong session."""
     assert is_session_revoked(presented, replica.cutoff) is dead
     for identity in (Identity((presented,)), Identity((), ((OTHER_COOKIE, presented),))):
         assert is_revoked(identity, replica.cutoff) is dead
@@ -269,7 +269,7 @@ def test_a_session_is_dead_iff_its_login_is_not_after_the_cut_off(
     ],
 )
 def test_a_revoked_credential_lives_again_only_by_a_later_login(identity: Identity, dead: bool) -> None:
-    """DESIGN section 5 and pinned numbers."""
+    """Doubt denies: the same time is not later."""
     assert is_revoked(identity, credential_revoked(LOGIN).cutoff) is dead
 
 
@@ -316,7 +316,7 @@ def test_the_session_that_new_cookies_inherit_is_a_proven_one_first() -> None:
 
 
 def test_nobody_else_can_make_a_permit() -> None:
-    """DESIGN section 3: the forward call requires the permit that only the verdict can make."""
+    """The forward call requires the permit that only the verdict can make."""
     for seal in (None, object(), "seal"):
         with pytest.raises(TypeError):
             Permit(seal)

@@ -68,6 +68,12 @@ def test_verdicts_that_are_made_after_it_know_of_it_as_well(replica: Replica) ->
     assert is_well(verdicts, session(age_s=-5))
 
 
+def test_a_gate_that_is_made_after_a_logout_of_everybody_knows_of_it(verdicts: Verdicts, replica: Replica) -> None:
+    replica.apply(everybody())
+    later = Verdicts(replica=replica, freshness=verdicts._freshness, policy=Policy())
+    assert not is_well(later, session())
+
+
 def test_sessions_of_another_client_go_the_long_way_and_are_allowed(verdicts: Verdicts, replica: Replica) -> None:
     other = session(client="shop")
     replica.apply(everybody())

@@ -1,4 +1,4 @@
-"""What is not the proxy's to change goes out as it came in, byte for byte (DESIGN promise 5).
+"""What is not the proxy's to change goes out as it came in, byte for byte (promise 5).
 
 Legal heads are generated, parsed and built, and compared field by field with what went in. h11 is the reader at the
 other end.

@@ -1,4 +1,4 @@
-"""Request heads: what is refused, what passes, and what the app gets to see. Case numbers are the reference's."""
+"""Request heads: what is refused, what passes, and what the app gets to see. Numbers are those of reference cases."""
 
 import pytest
 

@@ -294,7 +294,7 @@ async def test_a_symmetric_key_in_the_key_set_is_never_used() -> None:
     assert import_keys({"keys": [published.as_dict(private=True)]}).keys == {}
 
 
-async def test_a_token_without_kid_is_ambiguous_among_several_keys() -> None:  # trap J10
+async def test_a_token_without_kid_is_ambiguous_among_several_keys() -> None:
     second = RSAKey.generate_key(2048, {"kid": "k2"})
     with pytest.raises(UnknownKey) as caught:
         (await verifier(RSA, second)).verify_cached(token(kid=None))
@@ -323,7 +323,7 @@ async def test_a_key_that_changed_without_a_kid_is_fetched() -> None:
 
 
 @pytest.mark.parametrize("algorithms", [[], ["none"], ["RS256", "none"], ["RS257"], ["HS256"], ["HS512", "RS256"]])
-def test_algorithms_that_cannot_be_pinned_stop_the_start(algorithms: list[str]) -> None:  # trap J8, cases 74 and 85
+def test_algorithms_that_cannot_be_pinned_stop_the_start(algorithms: list[str]) -> None:  # cases 74 and 85
     with pytest.raises(ValueError, match="algorithms"):
         checked_algorithms(algorithms, has_secret=False)
 

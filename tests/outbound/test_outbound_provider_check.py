@@ -7,7 +7,7 @@ import pytest
 
 from sidecar.bindings.sealer import Sealer
 from sidecar.bindings.tokens import CheckToken, Tokens
-from sidecar.core.identity import BoundSession, Digester, Kind, Session
+from sidecar.core.identity import BoundSession, Digester, Kind, Session, shared
 from sidecar.core.provider_check import Standing
 from sidecar.core.revocation import Revocation
 from sidecar.oidc.token_check import Checked
@@ -51,7 +51,7 @@ class Pod:
         return [session for _, session in self.known]
 
     def bindings_of(self, digest: bytes) -> Iterable[tuple[bytes, BoundSession]]:
-        return [(credential, session) for credential, session in self.known if session.own == digest]
+        return [(name, session) for name, session in self.known if digest in [each.own for each in session.all]]
 
     async def publish(self, revocations: Collection[Revocation]) -> None:
         self.revoked += revocations
@@ -142,6 +142,18 @@ async def test_without_a_sid_only_the_cookies_of_that_login_are_revoked(pod, pro
     await ours.later(0)
     await ours.later()
     assert [(each.kind, each.digest, each.cutoff) for each in ours.revoked] == [(Kind.CREDENTIAL, b"2" * 16, 2000)]
+
+
+async def test_without_a_sid_a_cookie_that_may_belong_to_that_login_ends_with_it(pod, provider: Provider) -> None:
+    """Whichever of its logins is the latest (decision 018)."""
+    ours = pod()
+    await ours.knows(login(None, at=1000), credential=b"1" * 16)
+    older, latest = DIGESTER.bound(login(None, at=1000)), DIGESTER.bound(Session(ISSUER, "app", "s-2", "bob", 2000))
+    ours.known.append((b"2" * 16, shared(latest, [older])))
+    provider.answers = [OVER]
+    await ours.later(0)
+    await ours.later()
+    assert {(each.digest[:1], each.cutoff) for each in ours.revoked} == {(b"1", 1000), (b"2", 2000)}
 
 
 @pytest.mark.parametrize("answer", [SILENT, BROKEN])

@@ -11,6 +11,7 @@ import socket
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -165,25 +166,6 @@ class Stage:
         self.publisher = Publisher(  # with patience: how soon it gives up is for tests/stores, and machines may be busy
             store=self.store, replica=self.replica, on_revocation=self._revoked, budget_s=5.0
         )
-        policy = Policy(deny_unbound=deny_unbound, fail_open=fail_open, max_age_ms=MAX_AGE_S * 1000, observes=observes)
-        verdicts = Verdicts(replica=self.replica, freshness=self.freshness, policy=policy)
-        self.condemner = Condemner(
-            replica=self.replica,
-            directory=self.directory,
-            publish=self.publisher.publish,
-            max_age_s=MAX_AGE_S,
-            observes=observes,
-        )
-        denials = Denials(enforcement=enforcement, condemner=self.condemner, counts=self.counts, observes=observes)
-        second_look = SecondLook(
-            identifier=self.identifier,
-            verdicts=verdicts,
-            teacher=teacher,
-            denials=denials,
-            condemner=self.condemner,
-            vouchers=vouchers,
-            remember=self._remember,
-        )
         self.remembered: list[tuple[bytes, bytes]] = []  # the cookies that browsers have, and had before
         self.ended: list[Ended] = []
         self.after: Callable[[Ended], Awaitable[str | None]] = nothing  # what follows a logout of the app
@@ -192,34 +174,57 @@ class Stage:
             self.ended.append(ended)
             return await self.after(ended)
 
-        build = Gate if vouchers is None else partial(VouchingGate, vouchers=vouchers)
-        self.gate = build(
-            identifier=self.identifier,
-            callbacks=Callbacks(patterns=map(compile_pattern, relayed), logins=self.logins, claimants=claimants),
-            verdicts=verdicts,
-            denials=denials,
-            second_look=second_look,
-            condemner=self.condemner,
-            live=self.live,
-            counts=self.counts,
-            routes=Routes(list(routes), Rule(Action(action), login_url)),
-            app_logouts=AppLogouts(
-                paths=[AppPath(compile_pattern(LOGOUT))],
-                identifier=self.identifier,
-                enforcement=enforcement,
-                teacher=teacher,
-                second_look=second_look,
-                verdicts=verdicts,
+        def build_gate(*, observes: bool) -> Gate:
+            policy = Policy(
+                deny_unbound=deny_unbound, fail_open=fail_open, max_age_ms=MAX_AGE_S * 1000, observes=observes
+            )
+            verdicts = Verdicts(replica=self.replica, freshness=self.freshness, policy=policy)
+            self.condemner = Condemner(
+                replica=self.replica,
+                directory=self.directory,
                 publish=self.publisher.publish,
                 max_age_s=MAX_AGE_S,
-                after=after,
                 observes=observes,
-            ),
-            control_prefix=b"/_sidecar",
-        )
-        self.feed = Feed(
-            store=self.store, replica=self.replica, freshness=self.freshness, on_revocation=self.gate.revoked
-        )
+            )
+            denials = Denials(enforcement=enforcement, condemner=self.condemner, counts=self.counts, observes=observes)
+            second_look = SecondLook(
+                identifier=self.identifier,
+                verdicts=verdicts,
+                teacher=teacher,
+                denials=denials,
+                condemner=self.condemner,
+                vouchers=vouchers,
+                remember=self._remember,
+            )
+            build = Gate if vouchers is None else partial(VouchingGate, vouchers=vouchers)
+            return build(
+                identifier=self.identifier,
+                callbacks=Callbacks(patterns=map(compile_pattern, relayed), logins=self.logins, claimants=claimants),
+                verdicts=verdicts,
+                denials=denials,
+                second_look=second_look,
+                condemner=self.condemner,
+                live=self.live,
+                counts=self.counts,
+                routes=Routes(list(routes), Rule(Action(action), login_url)),
+                app_logouts=AppLogouts(
+                    paths=[AppPath(compile_pattern(LOGOUT))],
+                    identifier=self.identifier,
+                    enforcement=enforcement,
+                    teacher=teacher,
+                    second_look=second_look,
+                    verdicts=verdicts,
+                    publish=self.publisher.publish,
+                    max_age_s=MAX_AGE_S,
+                    after=after,
+                    observes=observes,
+                ),
+                control_prefix=b"/_sidecar",
+            )
+
+        self._build_gate = build_gate
+        self.gate = build_gate(observes=observes)
+        self.feed = Feed(store=self.store, replica=self.replica, freshness=self.freshness, on_revocation=self._revoked)
         self._app = Listener(socket.create_server(("127.0.0.1", 0)))
         unix = socket.socket(socket.AF_UNIX)
         unix.bind(control_path)
@@ -228,13 +233,14 @@ class Stage:
         terms = PoolTerms(head_bytes=limits.head_bytes, **{"keepalive": 30.0} | pool)
         self.pool = Pool(Address(host=host, port=port), terms)
         collectors = {name: plane.pop(name) for name in ("collector", "callbacks") if name in plane}
+        self._conduct = Conduct(
+            gate=self.gate,
+            limits=limits,
+            proxy_headers=frozenset(name for binder in headers for name in binder.names),
+            **{"response_timeout": 30.0} | plane,
+        )
         self.plane = Plane(
-            conduct=Conduct(
-                gate=self.gate,
-                limits=limits,
-                proxy_headers=frozenset(name for binder in headers for name in binder.names),
-                **{"response_timeout": 30.0} | plane,
-            ),
+            conduct=self._conduct,
             app=self.pool,
             control=Pool(Address(path=control_path), PoolTerms(head_bytes=limits.head_bytes, keepalive=30.0)),
             live=self.live,
@@ -283,6 +289,11 @@ class Stage:
         await self.store.aclose()
         for fault in self.faults:
             raise AssertionError(fault) from fault.get("exception")
+
+    def reload(self, *, observes: bool = False) -> None:
+        """Go over to a new gate on the same state, as a changed configuration does."""
+        self.gate = self._build_gate(observes=observes)
+        self.plane.use(replace(self._conduct, gate=self.gate))
 
     def _wall(self) -> float:
         return clock.wall() + self.later

@@ -1,4 +1,4 @@
-"""100 stalled transfers of 1 GiB: how much this process grows (issue 3: less than 64 MiB in all).
+"""100 stalled transfers of 1 GiB: how much this process grows (less than 64 MiB in all).
 
 `python tests/proxy/bench_stalled.py [TRANSFERS] [MIB_EACH]`. Half are downloads whose clients do not read, half uploads
 whose app does not. The two ends are children of this process, so that what grows here is the sidecar alone. Exit code 1

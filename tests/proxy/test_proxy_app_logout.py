@@ -64,6 +64,25 @@ async def test_the_session_that_the_app_ended_is_refused_from_then_on_and_the_an
     assert await status(stage) == 401
 
 
+async def test_a_cookie_that_the_app_leaves_in_the_browser_is_taken_out_for_the_next_page_s_sake(
+    stage: Stage,
+):
+    await stage.bind("mine")
+    answer = await leave(stage, message("HTTP/1.1 302 Found", "Location: /", "Content-Length: 0"))
+    expired = answer.values("set-cookie")
+    assert answer.status == 302
+    assert expired
+    assert all(value.startswith(b"JSESSIONID=;") and b"Max-Age=0" in value for value in expired)
+
+
+async def test_a_cookie_that_the_app_leaves_beside_an_answer_that_ends_nothing_stays(stage: Stage):
+    await stage.bind("mine")
+    plain = message("HTTP/1.1 200 OK", "Content-Length: 0")
+    client, app = await stage.asks(revoked_cookie(f"POST {LOGOUT} HTTP/1.1", *NAVIGATES, value="mine"))
+    await app.send(plain)
+    await client.expect(plain)
+
+
 async def test_it_is_in_the_log_before_the_answer_goes_out(stage: Stage):
     await stage.bind("mine")
     await leave(stage)
@@ -285,8 +304,9 @@ async def test_the_providers_own_message_may_come_while_the_browser_waits_and_cu
     assert client.is_silent()
     go_on.set()
     answer = await client.answer(to_head=True)
-    assert answer.status == 302
-    assert answer.values("set-cookie") == [b"theme=dark"]
+    theme, *expired = answer.values("set-cookie")
+    assert (answer.status, theme) == (302, b"theme=dark")
+    assert all(value.startswith(b"JSESSIONID=; ") for value in expired)
     await stage.logout("s-1")
     await app.send(b"done")
     assert await client.read(4) == b"done"
@@ -391,7 +411,7 @@ async def test_the_session_of_a_token_is_over_by_its_sid_and_no_other_is(carryin
     assert ended.proof is not None
     assert (ended.proof[0].sid, ended.proof[1]) == ("s-1", mine)
     assert await carried(carrying, mine) == 401
-    assert await carried(carrying, token(sid="s-1", age=0, auth_time=int(clock.wall()) - 60)) == 401  # refreshed
+    assert await carried(carrying, token(sid="s-1", age=0, auth_time=int(clock.wall()) - 90)) == 401  # refreshed
     assert await carried(carrying, token(sid="s-2")) == 200
     assert await carried(carrying, token(sid="s-1", age=0)) == 200  # a later login
 

@@ -18,7 +18,7 @@ from sidecar.core.routes import Route, Rule
 from sidecar.gate.live import RECHECKED_A_TURN, LiveStreams
 
 GRACE = 1.0
-CUT_S = GRACE + 0.5 + 1.0  # DESIGN, pinned numbers: until nobody is served any more; and a second for what flows
+CUT_S = GRACE + 0.5 + 1.0  # until nobody is served any more; and a second for what flows
 SSE = message("HTTP/1.1 200 OK", "Content-Type: text/event-stream", "Transfer-Encoding: chunked")
 LONG = message("HTTP/1.1 200 OK", "Content-Length: 9999")
 LATER = b"\x88\x02\x03\xf5"  # 1013, try again later

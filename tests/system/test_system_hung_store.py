@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from bench_workers import IN, Pod
 
 REQUESTS = 200
-ADDED_S = 0.05  # at p99, to requests whose binding is cached (reference state.md, invariant I12)
+ADDED_S = 0.05  # at p99, to requests whose binding is cached
 
 
 def seconds_of(pod: Pod, cookie: str, *, pause_s: float = 0.0) -> list[float]:
@@ -46,5 +46,5 @@ def test_a_redis_that_hangs_slows_nobody_whose_binding_is_known(redis_server: An
         assert hung < before + ADDED_S
         began = time.monotonic()
         assert pod.log_out("s-2") != 200
-        assert time.monotonic() - began < 1.2  # DESIGN: within a second, store hung or not
+        assert time.monotonic() - began < 1.2  # within a second, store hung or not
         redis_server.resume()

@@ -11,7 +11,7 @@ from bench_browser import NAVIGATION, Browser, is_refused, seconds_until_cut
 from bench_process import wait_for
 from bench_stack import Cast
 
-ENFORCED_WITHIN_S = 0.25  # DESIGN promise 1
+ENFORCED_WITHIN_S = 0.25  # promise 1
 
 
 @pytest.fixture

@@ -99,7 +99,7 @@ def test_a_worker_that_hangs_holds_up_no_logout_and_serves_nobody_afterwards(pod
     status = None
     while status is None:  # a connection of ours may be one of the hanging worker's
         with contextlib.suppress(OSError):
-            status = pod.log_out("s-1", timeout=1)  # DESIGN: a logout is answered within a second
+            status = pod.log_out("s-1", timeout=1)  # a logout is answered within a second
     assert (status, is_dead(hanging)) == (200, True)
     assert {visit.is_served() for visit in kept} == {OUT, None}
     assert pod.answers("s-1", CONNECTIONS) == {OUT}
