@@ -112,7 +112,8 @@ def test_an_api_that_refuses_is_an_alarm_and_the_user_is_out_all_the_same(
     finally:
         tenant.tokens = {"good": {"write:account"}}
     assert is_refused(requests.get(f"{cast.sidecar.url}/api/me", headers={"Cookie": stolen}, timeout=5))
-    assert 'the API policy lacks \\"write\\" on \\"account\\"' in cast.sidecar.output()
+    wanted = 'the API policy lacks \\"write\\" on \\"account\\"'
+    wait_for(lambda: wanted in cast.sidecar.output(), "the advice in the log")  # lines are written in the background
     assert cast.sidecar.metric('logout_sidecar_provider_logouts_total{outcome="forbidden"}') == 1
     for text in ("dora", "Traceback"):
         assert text not in cast.sidecar.output()
