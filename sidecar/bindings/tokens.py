@@ -30,7 +30,7 @@ class CheckToken:
     """A login and its token; `expires` is wall time in seconds, None where nobody said."""
 
     session: Session
-    token: str = field(repr=False)
+    token: str = field(repr=False)  # empty: the login is over, and whoever knows cookies of it is to revoke them
     expires: float | None = None
 
 

@@ -10,7 +10,7 @@ import hashlib
 import logging
 import random
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, Protocol
 
@@ -90,6 +90,7 @@ class ProviderChecks:
         self._late = late
         self._answering: set[str] = set()  # issuers that have called one of our tokens good
         self._due: dict[bytes, float] = {}  # boot time, by session digest; of the sessions that are known
+        self._ended: dict[bytes, set[bytes]] = {}  # what this process has revoked one by one, by the same
         self._errands = Errands[Checked](
             may_pass=lambda checked: checked.standing is Standing.UNAVAILABLE,
             on_delay=lambda _checked, _left: None,
@@ -121,6 +122,7 @@ class ProviderChecks:
         now = self._boot()
         # Somewhere in the second half of the first interval, so that logins of one moment do not come back together.
         self._due = {own: self._due.get(own, now + self._pace.every_s * random.uniform(0.5, 1)) for own in known}  # noqa: S311 - no secret
+        self._ended = {own: ended for own, ended in self._ended.items() if own in known}
         for own in known:
             if self._due[own] <= self._boot():
                 self._due[own] = self._boot() + self._pace.every_s
@@ -129,10 +131,13 @@ class ProviderChecks:
 
     async def _begin(self, own: bytes) -> None:
         try:
+            token = await self._tokens.find(own)
+            if token is not None and not token.token:
+                await self._end_cookies(own, token)
+                return
             # Shorter than the interval, so that whoever asked last is not late for the next time.
             if not await self._claims.claim(_tag(own), max(1, int(self._pace.every_s * 0.8))):
                 return
-            token = await self._tokens.find(own)
         except StoreError as error:
             _count(Checked(Standing.UNAVAILABLE, error.reason))
             return
@@ -187,23 +192,33 @@ class ProviderChecks:
         """As a logout by `sid`, up to the login that the token came from: a later one has a token of its own.
 
         Without a sid the digest stands for all devices, and the token for one of them: that one's cookies are revoked.
+        Other processes may know other cookies of it, so a mark takes the token's place, which each of them reads.
         """
         cutoff, expires = token.session.login_time, expiry(self._late(), self._max_age_s)
-        if token.session.sid is not None:
-            over = [Revocation(Kind.SID, own, cutoff, expires)]
-        else:
-            over = [
-                # One that may belong to several logins dies with any of them (decision 018).
-                Revocation(Kind.CREDENTIAL, credential, session.login_time, expires)
-                for credential, session in self._sessions.bindings_of(own)
-                if any((each.own, each.login_time) == (own, cutoff) for each in session.all)
-            ]
+        has_sid = token.session.sid is not None
         try:
-            await self._publish(over)
+            if has_sid:
+                await self._publish([Revocation(Kind.SID, own, cutoff, expires)])
+            else:
+                await self._end_cookies(own, token)
             if await self._tokens.find(own) == token:  # as above
-                await self._tokens.forget(own)
+                await (self._tokens.forget(own) if has_sid else self._tokens.keep(own, replace(token, token="")))
         except StoreError as error:  # enforced here already, and kept in the outbox
             log.event(_logger, logging.WARNING, "provider_check_delayed", reason=error.reason)
+
+    async def _end_cookies(self, own: bytes, token: CheckToken) -> None:
+        """Revoke the cookies of this login that are known here, each once. Raises StoreError."""
+        cutoff, expires = token.session.login_time, expiry(self._late(), self._max_age_s)
+        ended = self._ended.setdefault(own, set())
+        over = [
+            # One that may belong to several logins dies with any of them (decision 018).
+            Revocation(Kind.CREDENTIAL, credential, session.login_time, expires)
+            for credential, session in self._sessions.bindings_of(own)
+            if credential not in ended and any((each.own, each.login_time) == (own, cutoff) for each in session.all)
+        ]
+        if over:
+            ended.update(each.digest for each in over)  # enforced here by now, and in the outbox if the store fails
+            await self._publish(over)
 
 
 def _count(checked: Checked) -> None:

@@ -144,6 +144,22 @@ async def test_without_a_sid_only_the_cookies_of_that_login_are_revoked(pod, pro
     assert [(each.kind, each.digest, each.cutoff) for each in ours.revoked] == [(Kind.CREDENTIAL, b"2" * 16, 2000)]
 
 
+async def test_without_a_sid_each_process_revokes_the_cookies_that_it_alone_knows_once(pod, provider: Provider) -> None:
+    asking, other = pod(), pod()
+    await asking.knows(login(None, at=1000), credential=b"1" * 16)
+    other.known.append((b"2" * 16, DIGESTER.bound(login(None, at=1000))))  # rotated in that process
+    other.known.append((b"3" * 16, DIGESTER.bound(login(None, at=2000))))  # another device
+    provider.answers = [OVER]
+    for each in (asking, other):
+        await each.later(0)
+    await asking.later()
+    for _ in range(3):
+        await other.later()
+    assert [each.digest for each in asking.revoked] == [b"1" * 16]
+    assert [(each.digest, each.cutoff) for each in other.revoked] == [(b"2" * 16, 1000)]
+    assert provider.asked == ["token"]
+
+
 async def test_without_a_sid_a_cookie_that_may_belong_to_that_login_ends_with_it(pod, provider: Provider) -> None:
     """Whichever of its logins is the latest (decision 018)."""
     ours = pod()
