@@ -115,7 +115,7 @@ class Client:
 
     async def aclose(self) -> None:
         """Close all connections. May be called twice. A peer that does not let go is not waited for."""
-        with contextlib.suppress(StoreError), self._errors():
+        with contextlib.suppress(StoreError), self._errors(), _cancellable():
             await self._redis.aclose()
 
     async def ask(self, *words: Any) -> Any:
@@ -128,11 +128,12 @@ class Client:
     async def ask_all(self, *commands: Sequence[Any], transaction: bool) -> list[Any]:
         """Run several commands in one round trip. A refused one has its StoreError as its answer."""
         with self._errors():
-            async with asyncio.timeout(self._deadline_s), self._redis.pipeline(transaction=transaction) as pipe:
-                for words in commands:
-                    pipe.execute_command(*words)
+            async with asyncio.timeout(self._deadline_s):
                 with _cancellable():
-                    answers = await pipe.execute(raise_on_error=False)
+                    async with self._redis.pipeline(transaction=transaction) as pipe:
+                        for words in commands:
+                            pipe.execute_command(*words)
+                        answers = await pipe.execute(raise_on_error=False)
         found = [self._translated(answer) if isinstance(answer, Exception) else answer for answer in answers]
         for answer in found:
             if isinstance(answer, Redirected):  # the keys of one call live in one slot: it holds for all of them
@@ -200,13 +201,15 @@ def _cancellable() -> Iterator[None]:
     """Raise a cancellation that the library has lost.
 
     It sends inside `asyncio.wait_for`, which before Python 3.12 drops a cancellation that arrives together with its
-    result. Without this a task could not be ended, and a deadline would pass unnoticed.
+    result, be that an answer or an error. Without this a task could not be ended, and a deadline would pass unnoticed.
     """
     task = asyncio.current_task()
     before = task.cancelling() if task else 0
-    yield
-    if task and task.cancelling() > before:
-        raise asyncio.CancelledError
+    try:
+        yield
+    finally:
+        if task and task.cancelling() > before:
+            raise asyncio.CancelledError  # in place of whatever was on its way: nobody waits for it any more
 
 
 def raise_first(answers: Sequence[Any]) -> None:
