@@ -183,7 +183,7 @@ def started(*parts: Process) -> Iterator[None]:
         for part in parts:
             stack.enter_context(part)
         for part in parts:
-            part.wait_until(part.is_ready, "being ready")
+            part.wait_until(part.is_ready, "being ready", within=40)
         yield
 
 

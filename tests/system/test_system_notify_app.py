@@ -23,6 +23,11 @@ def in_the_app(cast: Cast, cookies: str) -> str | None:
     return user
 
 
+def told(cast: Cast) -> int:
+    """How often the app was told. Asked afterwards only: a request beside its logout would save the session anew."""
+    return cast.sidecar.output().count('"event": "app_notified"')
+
+
 def log_in(cast: Cast, browser: Browser, user: str) -> str:
     assert browser.log_in(f"{cast.sidecar.url}/private", user).status_code == 200
     return browser.cookie_header()
@@ -31,10 +36,11 @@ def log_in(cast: Cast, browser: Browser, user: str) -> str:
 def test_the_app_forgets_the_session_that_the_provider_ended_and_no_other(cast: Cast) -> None:
     with Browser() as browser, Browser() as phone:
         cookies, others = log_in(cast, browser, "alice"), log_in(cast, phone, "alice")
-        first = cast.provider.sessions("alice")[0]
+        first, before = cast.provider.sessions("alice")[0], told(cast)
         assert cast.provider.end(first) == "ok"
         assert is_refused(browser.probe(f"{cast.sidecar.url}/api/me"))
-        wait_for(lambda: in_the_app(cast, cookies) is None, "the end of the session in the app")
+        wait_for(lambda: told(cast) == before + 1, "the app being told")
+        assert in_the_app(cast, cookies) is None
         assert in_the_app(cast, others) == "alice"
     assert cast.sidecar.metric('logout_sidecar_app_notifications_total{result="ok"}') == 1
     assert "Traceback" not in cast.sidecar.output()
@@ -46,8 +52,10 @@ def test_after_a_restart_the_cookies_are_still_known(cast: Cast) -> None:
     cast.sidecar.kill()
     cast.sidecar.start()
     cast.sidecar.wait_until(cast.sidecar.is_ready, "being ready")
+    before = told(cast)
     assert cast.provider.end(cast.provider.sessions("bob")[0]) == "ok"
-    wait_for(lambda: in_the_app(cast, cookies) is None, "the end of the session in the app")
+    wait_for(lambda: told(cast) == before + 1, "the app being told")
+    assert in_the_app(cast, cookies) is None
 
 
 def test_no_cookie_is_readable_in_the_store_or_in_the_log(cast: Cast) -> None:
