@@ -15,6 +15,7 @@ import logging
 import os
 import queue
 import select
+import signal
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -58,6 +59,19 @@ class Repeated:
         if now - self._said_at >= _REPEATED_S:
             self._say(count=self._count, **fields)
             self._count, self._said_at = 0, now
+
+
+def _start_deaf(thread: threading.Thread) -> None:
+    """Start a thread to which the kernel gives no signal.
+
+    The supervisor waits for signals that it blocks. Any other thread that does not block them takes them away from it,
+    and a death of which it does not hear is never followed by a start, or by its own end.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        thread.start()  # inherits the mask
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class JsonFormatter(logging.Formatter):
@@ -127,7 +141,7 @@ class QueuedHandler(logging.Handler):
         self._lines.put(line)
         if self._writer is None:
             self._writer = threading.Thread(target=self._run, args=(self._lines,), name="log", daemon=True)
-            self._writer.start()
+            _start_deaf(self._writer)
 
     def close(self) -> None:
         """Write what waits, as far as the reader takes it in time. Called by logging at the end of the process."""

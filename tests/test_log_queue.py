@@ -6,8 +6,10 @@ import json
 import logging
 import os
 import select
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -289,3 +291,19 @@ async def test_the_sidecar_serves_on_while_nobody_reads_its_log(tmp_path: Path, 
     lines = [json.loads(line) for line in stderr.splitlines()]
     assert events(lines).count("request") == 200  # the reader came back, and all of them were kept
     assert child.returncode == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP])
+def test_the_writer_takes_no_signal_from_whoever_waits_for_it(pipe: Pipe, number: signal.Signals) -> None:
+    """Seen: the supervisor waits for signals that it blocks; a death that the kernel told this thread was lost."""
+    handler = QueuedHandler(pipe.writer, on_drop=lambda: None)
+    try:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        handler.emit(logging.LogRecord("any", logging.INFO, __file__, 1, "line", (), None))
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before  # whoever logs still hears
+        writer = next(thread for thread in threading.enumerate() if thread.name == "log")
+        status = Path(f"/proc/self/task/{writer.native_id}/status").read_text()
+        blocked = int(next(line.split()[1] for line in status.splitlines() if line.startswith("SigBlk")), 16)
+        assert blocked >> (number - 1) & 1
+    finally:
+        handler.close()

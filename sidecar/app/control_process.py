@@ -55,6 +55,7 @@ async def serve_control(
 ) -> int:
     """Serve until the lifeline ends; the exit code. `living`: workers that run already. Raises SidecarError."""
     draining, over, background = stop_signal(), lifeline_ends(lifeline), Background()
+    say_whether_enforcing(config)
     async with contextlib.AsyncExitStack() as stack:
         state = await stack.enter_async_context(open_state(config))
         providers = await stack.enter_async_context(open_providers(config))

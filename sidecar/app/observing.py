@@ -28,9 +28,14 @@ _WOULD_DENY: Final = f"{PREFIX}_would_deny"  # by route, reason
 _KNOWN: Final = f"{PREFIX}_bindings_known"  # by binder
 
 
+def measure_enforcing(config: Config) -> None:
+    """The gauge, in each process; of several the lowest counts (`workers/tally.py`)."""
+    metrics.enforcing.set(config.enforcement.mode == "enforce")
+
+
 def say_whether_enforcing(config: Config) -> None:
     """The gauge, and a warning that nobody can overlook."""
-    metrics.enforcing.set(config.enforcement.mode == "enforce")
+    measure_enforcing(config)
     if config.enforcement.mode == "observe":
         log.event(_logger, logging.WARNING, "not_enforcing", mode="observe")
 

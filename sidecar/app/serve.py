@@ -37,13 +37,13 @@ def run(loaded: Loaded) -> int:
     config = loaded.config
     log.configure(config.log.level, config.log.format, on_drop=metrics.log_lines_dropped.inc)
     metrics.build_info.labels(__version__).set(1)
-    say_whether_enforcing(config)
     keep_freed_memory()  # before any worker is forked
     return uvloop.run(_serve(loaded)) if config.workers == 1 else run_pod(loaded)
 
 
 async def _serve(loaded: Loaded) -> int:
     config, stopping, background = loaded.config, stop_signal(), Background()
+    say_whether_enforcing(config)
     async with contextlib.AsyncExitStack() as stack:
         public = stack.enter_context(listening(config.listen, "listen", mode=config.listen_mode))
         ops = stack.enter_context(listening(config.ops.listen, "ops.listen"))

@@ -15,6 +15,7 @@ from sidecar import clock, log, metrics
 from sidecar.app.accepted import Accepted
 from sidecar.app.data_plane import DataPlane
 from sidecar.app.listener import open_public
+from sidecar.app.observing import measure_enforcing
 from sidecar.app.outbound import open_outbound
 from sidecar.app.process import Background, drain, first_of, hung_up, lifeline_ends, settle, stop_signal
 from sidecar.app.provider_check import start_provider_check
@@ -46,6 +47,7 @@ async def serve_worker(
 ) -> int:
     """Serve until SIGTERM, SIGINT or the end of the lifeline; the exit code. Raises SidecarError."""
     stopping, over, background = stop_signal(), lifeline_ends(lifeline), Background()
+    measure_enforcing(config)
     uplink = Uplink(path=hub_path, slot=slot, pid=pid)
     async with contextlib.AsyncExitStack() as stack:
         serving = asyncio.Event()
@@ -106,7 +108,7 @@ async def _follow(
 
 def _use(data: DataPlane, providers: Mapping[str, Provider], config: Config) -> None:
     data.use(config, data.conduct(config, renewed(providers, config)))
-    metrics.enforcing.set(config.enforcement.mode == "enforce")  # the control process says it in the log
+    measure_enforcing(config)  # the control process says it in the log
     log.set_level(config.log.level)
 
 

@@ -111,6 +111,10 @@ class Process:
             if self._process.stdin is not None and self._process.poll() is not None:
                 self._process.stdin.close()
 
+    def threads(self) -> int:
+        """How many threads its first process has."""
+        return len(list(Path(f"/proc/{self._running().pid}/task").iterdir()))
+
     def output(self) -> str:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 

@@ -81,7 +81,8 @@ def test_observing_denies_nothing_and_enforcing_finds_all_that_was_recorded(tmp_
         assert sidecar.metric(traffic("bound", "token_endpoint")) >= 1
         assert sidecar.metric(traffic("unbound", "none")) >= 1
         assert sidecar.metric('logout_sidecar_bindings_known{binder="token_endpoint"}') >= 1
-        assert '"event": "not_enforcing"' in sidecar.output()
+        assert sidecar.output().count('"event": "not_enforcing"') == 1
+        assert workers == 1 or sidecar.threads() == 1  # a supervisor with another thread may miss a signal
 
         sidecar.terminate()
         sidecar.config["enforcement"]["mode"] = "enforce"
