@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 
 from aiohttp import web
-from prometheus_client.registry import Collector
 
 from sidecar import clock
 from sidecar.app.binders import refuses_unjoined
@@ -20,6 +19,7 @@ from sidecar.config.model import Config
 from sidecar.control.app import control_runner
 from sidecar.control.ops import Check, Pod, ops_runner
 from sidecar.core.identity import Session
+from sidecar.metrics import Measures
 from sidecar.oidc.id_token import Client, LoginReader
 from sidecar.oidc.relay import Joins, RelayedProvider, relay_app
 
@@ -53,7 +53,7 @@ class ControlPlane:
         outbound: Outbound,
         gates: Mapping[str, Check],
         shown: Mapping[str, Check],
-        collectors: Iterable[Collector] = (),
+        collectors: Iterable[Measures] = (),
         pod: Pod | None = None,
     ) -> None:
         """Serve until the stack ends. `gates` decide readiness, together with the first load; `shown` does not."""

@@ -4,8 +4,6 @@ import logging
 import ssl
 from collections.abc import Mapping
 
-from prometheus_client.registry import Collector
-
 from sidecar import log
 from sidecar.app.binders import proxy_headers
 from sidecar.app.gate import build_gate, credential_headers
@@ -18,6 +16,7 @@ from sidecar.config.model import Config
 from sidecar.core.revocation import Revocation
 from sidecar.gate.counts import Counts
 from sidecar.gate.live import LiveStreams
+from sidecar.metrics import Measures
 from sidecar.proxy.access_log import AccessLog
 from sidecar.proxy.conduct import Conduct
 from sidecar.proxy.limits import REFUSED_AT_ONCE, Limits
@@ -53,7 +52,7 @@ class DataPlane:
             live=self._live,
             stats=stats,
         )
-        self.collectors: tuple[Collector, ...] = (stats, self._counts)
+        self.collectors: tuple[Measures, ...] = (stats, self._counts)
         _provide_descriptors(config)
 
     def conduct(self, config: Config, providers: Mapping[str, Provider]) -> Conduct:

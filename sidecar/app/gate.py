@@ -1,7 +1,6 @@
 """The gate, from the operator's choices: carriers, binders, routes, policy."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 
 from sidecar import clock
 from sidecar.app.binders import claimants, header_binders, proxy_headers
@@ -36,7 +35,6 @@ from sidecar.gate.presented import TokenCarrier
 from sidecar.gate.second_look import SecondLook
 from sidecar.gate.verdicts import Verdicts
 from sidecar.gate.vouchers import Vouchers
-from sidecar.gate.vouching import VouchingGate
 
 
 def build_gate(
@@ -85,8 +83,7 @@ def build_gate(
         after=outbound.after_app_logout,
         observes=observes,
     )
-    build = Gate if vouchers is None else partial(VouchingGate, vouchers=vouchers)
-    return build(
+    return Gate(
         identifier=identifier,
         callbacks=_callbacks(config, state, providers),
         verdicts=verdicts,
@@ -98,6 +95,7 @@ def build_gate(
         routes=_routes(config),
         app_logouts=app_logouts,
         control_prefix=config.control.prefix.encode(),
+        vouchers=vouchers,
     )
 
 

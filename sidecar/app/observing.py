@@ -10,11 +10,10 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector
 
 from sidecar import log, metrics
 from sidecar.config.model import Config
-from sidecar.metrics import PREFIX
+from sidecar.metrics import PREFIX, Measures
 
 PERIOD_S: Final = 60.0
 
@@ -40,7 +39,7 @@ def say_whether_enforcing(config: Config) -> None:
         log.event(_logger, logging.WARNING, "not_enforcing", mode="observe")
 
 
-async def collected(*collectors: Collector) -> Iterable[Metric]:
+async def collected(*collectors: Measures) -> Iterable[Metric]:
     """What several collectors have now."""
     return [metric for collector in collectors for metric in collector.collect()]
 

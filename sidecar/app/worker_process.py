@@ -23,9 +23,10 @@ from sidecar.app.providers import Provider, open_providers, renewed
 from sidecar.app.state import State
 from sidecar.config.model import Config
 from sidecar.config.needs import needs_metadata, needs_provider
+from sidecar.core.freshness import BorrowedFreshness
 from sidecar.workers.line import Call
 from sidecar.workers.logins import WorkerLogins
-from sidecar.workers.remote import BorrowedFreshness, RemoteStore
+from sidecar.workers.remote import RemoteStore
 from sidecar.workers.tally import pack
 from sidecar.workers.uplink import Uplink
 

@@ -8,12 +8,12 @@ that fails fails for all replicas at once.
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest, registry
 from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector
 
 from sidecar import metrics
 from sidecar.control.server import Handler, answer, error_answer, routed, runner
+from sidecar.metrics import Measures
 
 Check = Callable[[], str | None]  # what is wrong, in a few words; None when nothing is
 Pod = Callable[[Iterable[Metric]], Awaitable[Iterable[Metric]]]  # the numbers of this process to those of all
@@ -23,7 +23,7 @@ def ops_runner(
     *,
     gates: Mapping[str, Check],
     shown: Mapping[str, Check],
-    collectors: Iterable[Collector] = (),
+    collectors: Iterable[Measures] = (),
     pod: Pod | None = None,
 ) -> web.ServerRunner:
     """The server for the ops listener. Call it inside the running loop."""
@@ -50,10 +50,10 @@ def ops_runner(
     return runner(routed({"/livez": _get(livez), "/readyz": _get(readyz), "/metrics": _get(scrape)}))
 
 
-class _Collectors(Collector):
+class _Collectors(registry.Collector):
     """Several collectors as one, without registering one replica's numbers with the process for good."""
 
-    def __init__(self, *collectors: Collector) -> None:
+    def __init__(self, *collectors: Measures) -> None:
         self._collectors = collectors
 
     def collect(self) -> Iterator[Metric]:
@@ -61,7 +61,7 @@ class _Collectors(Collector):
             yield from collector.collect()
 
 
-class _Collected(Collector):
+class _Collected(registry.Collector):
     """What was collected elsewhere."""
 
     def __init__(self, collected: Iterable[Metric]) -> None:

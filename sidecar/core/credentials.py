@@ -248,7 +248,7 @@ class Carriers:
                 found.add(value, form)
                 value = value.strip(b" \t")
                 if value[:1] == b'"':  # jshttp/cookie 0.x cuts off the last byte, quote or not
-                    found.add(value[1:-1], form)
+                    found.add(value[:-1][1:], form)
             elif self._cookies.is_disguised(name):
                 found.is_ambiguous = True
         _read_encoded(_ENCODED_COOKIE_PAIR, line, self._cookies, found)

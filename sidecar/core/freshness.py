@@ -47,3 +47,16 @@ class Freshness:
         if age <= self._fresh:
             return State.FRESH
         return State.STALE if age <= self._grace else State.BLIND
+
+
+class BorrowedFreshness(Freshness):
+    """Of a replica that learns from another one: how fresh that one was when all that it knew had been applied here."""
+
+    __slots__ = ()
+
+    def proved(self, at: float) -> None:
+        """An answer of the other replica, which proves nothing of the store behind it."""
+
+    def borrowed(self, at: float) -> None:
+        """The other replica's proof."""
+        super().proved(at)

@@ -10,8 +10,8 @@ the user's logout fail: the app's answer goes out in any case, at the latest whe
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+from typing import Any, Final
 
 from sidecar import clock, log, metrics
 from sidecar.core.app_logout import AppPath, Ended, has_ended
@@ -100,7 +100,11 @@ class AppLogouts:
         metrics.app_logouts.inc()
         # Enforced here from the first step of `_revoke` on, whatever the store and the provider do meanwhile. The
         # provider may well tell us of this logout before they are done: nothing is held that it would have to wait for.
-        _, place = await asyncio.gather(self._revoke(revocations), self._follow(request, judgement, response))
+        steps: list[Coroutine[Any, Any, str | None]] = [
+            self._revoke(revocations),
+            self._follow(request, judgement, response),
+        ]
+        place = (await asyncio.gather(*steps))[-1]
         if place is None:
             return self._without_what_is_over(request, response, review)
         judgement.decision = "end_session"

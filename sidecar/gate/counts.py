@@ -8,7 +8,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from sidecar.core.identity import BINDERS
 from sidecar.core.routes import Rule, Traffic
@@ -18,7 +17,7 @@ from sidecar.metrics import PREFIX
 NO_BINDER = "none"  # of what nobody is logged in with
 
 
-class Counts(Collector):
+class Counts:
     """Verdicts of one process."""
 
     def __init__(self) -> None:

@@ -7,11 +7,9 @@ from sidecar.core.verdict import Deny, Identity
 from sidecar.gate.condemn import Condemner
 from sidecar.gate.counts import Counts
 from sidecar.gate.enforcement import Enforcement
-from sidecar.gate.judgement import Judgement, Review
+from sidecar.gate.judgement import ALLOWED, Judgement, Review
 from sidecar.gate.refusal import refusal
 from sidecar.http1.request import RequestHead
-
-_ALLOWED: Final = Judgement.decision
 
 
 class Denials:
@@ -28,7 +26,7 @@ class Denials:
 
     def passes(self, judgement: Judgement, denial: Deny, *, is_late: bool = False) -> bool:
         """Whether this denial is only observed: then it is counted, once for a request, and nothing else follows."""
-        if self.observes and judgement.decision == _ALLOWED:
+        if self.observes and judgement.decision == ALLOWED:
             reason = f"late_{denial.reason}" if is_late else denial.reason
             self._counts.observed(reason, judgement.rule)
             judgement.decision = f"would_deny_{reason}"

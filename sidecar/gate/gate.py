@@ -30,6 +30,7 @@ from sidecar.gate.judgement import Judgement, Review
 from sidecar.gate.live import LiveStreams
 from sidecar.gate.second_look import SecondLook
 from sidecar.gate.verdicts import Verdicts
+from sidecar.gate.vouchers import Vouchers
 from sidecar.http1.request import RequestHead
 from sidecar.http1.response import ResponseHead
 
@@ -55,6 +56,7 @@ class Gate:
         routes: Routes,
         app_logouts: AppLogouts,
         control_prefix: bytes,
+        vouchers: Vouchers | None = None,
     ) -> None:
         self._identifier = identifier
         self._reads_forms = identifier.reads_forms
@@ -69,6 +71,7 @@ class Gate:
         self._default = routes.default
         self._app_logouts = app_logouts
         self._control_prefix = control_prefix
+        self._vouchers = vouchers
         self._only_session, self._is_well = identifier.only_session, verdicts.is_well  # a look-up less for each request
         self._ordinary: set[bytes] = set()  # paths to which nothing but the default rule applies, whatever the body
         self._epoch = 0  # how often something has changed that an earlier verdict did not know
@@ -78,6 +81,8 @@ class Gate:
 
     def judge(self, request: RequestHead, now: float) -> Judgement | Coroutine[Any, Any, Judgement]:
         """The verdict on a request, at once where memory suffices. `now` is boot time."""
+        if self._vouchers is not None:
+            self._vouchers.take_out(request)  # they are the sidecar's own, and never reach the app
         path = request.target.partition(b"?")[0]
         rule, is_logout = self._default, False
         if path not in self._ordinary:
@@ -93,20 +98,26 @@ class Gate:
                 return judged
             is_logout = self._app_logouts.is_path(path)
             self._note_ordinary(path, is_logout=is_logout)
-        known = self._only_session(request, now)
-        if known is not None:
-            credential, session = known
-            if self._is_well(credential, session, now):
-                rule.traffic.bound[session.binder] += 1
-                judgement = Judgement(_PERMIT, rule)
-                judgement.epoch, judgement.session, judgement.known = self._epoch, session, known
-                if is_logout:
-                    _mark_logout(judgement)
-                return judgement
+        judgement = self._judge_known(request, rule, now)
+        if judgement is not None:
+            if is_logout:
+                _mark_logout(judgement)
+            return judgement
         identity = self._identifier.now(request, now)
         if identity is None:
             return self._judge_slowly(request, rule)
         return self._conclude(request, identity, rule, now, is_recalled=True)
+
+    def _judge_known(self, request: RequestHead, rule: Rule, now: float) -> Judgement | None:
+        """The commonest verdict: one session, which is known and well."""
+        known = self._only_session(request, now)
+        if known is None or not self._is_well(*known, now):
+            return None
+        session = known[1]
+        rule.traffic.bound[session.binder] += 1
+        judgement = Judgement(_PERMIT, rule)
+        judgement.epoch, judgement.session, judgement.known = self._epoch, session, known
+        return judgement
 
     def _not_for_app(self, path: bytes, rule: Rule) -> Judgement:
         if is_too_odd(path):

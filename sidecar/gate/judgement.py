@@ -1,13 +1,15 @@
 """What the gate found out about one request, carried through its exchange."""
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from sidecar.core.denial import Answer
 from sidecar.core.identity import BoundSession, Session
 from sidecar.core.routes import Rule
 from sidecar.core.verdict import ANONYMOUS, Identity, Permit
 from sidecar.gate.callbacks import Claim
+
+ALLOWED: Final = "allow"
 
 
 class Login(Protocol):
@@ -40,19 +42,19 @@ class Judgement:
     known: tuple[bytes, BoundSession] | None = None  # the one bound credential, where that is all there is
     _identity: Identity = ANONYMOUS
     epoch = -1  # of the replica when the verdict was taken; another epoch means: look again
-    login: Login | None = None
     is_reviewed = True  # False on routes that are forwarded unjudged
     is_control = False  # for the control application instead of the app
     awaits_body = False  # a callback that cannot be judged before its body is here
     is_logout_path = False
     is_spared = False  # not cut by a revocation: the app's logout, until its answer says that it is none
-    decision = "allow"  # or the reason of a denial, for the access log
+    decision = ALLOWED  # or the reason of a denial, for the access log
     expired_cookies: tuple[bytes, ...] = ()  # Set-Cookie values to add when the request was stripped
     session: BoundSession | None = None  # what new cookies inherit; of a denied request, whom it met
 
     def __init__(self, permit: Permit | None, rule: Rule) -> None:
         self.permit = permit
         self.rule = rule
+        self.login: Login | None = None
 
     @property
     def identity(self) -> Identity:

@@ -32,6 +32,39 @@ _ID: Final = re.compile(rb"[\x21-\x7e]{1,256}")
 GAP: Final = b"\x00"  # where such a line was; no head with this byte in it is ever looked for
 
 
+class Traits:
+    """What a header block says besides its host and its cookies, as `request.RequestHead` has it."""
+
+    __slots__ = (
+        "accepts_trailers",
+        "chunked",
+        "content_length",
+        "expects_continue",
+        "has_body",
+        "keep_alive",
+        "special",
+    )
+
+    def __init__(
+        self,
+        *,
+        special: Mapping[bytes, list[bytes]],
+        keep_alive: bool,
+        content_length: int | None,
+        chunked: bool,
+        has_body: bool,
+        expects_continue: bool,
+        accepts_trailers: bool,
+    ) -> None:
+        self.special = special
+        self.keep_alive = keep_alive
+        self.content_length = content_length
+        self.chunked = chunked
+        self.has_body = has_body
+        self.expects_continue = expects_continue
+        self.accepts_trailers = accepts_trailers
+
+
 class Block:
     """What one header block means. Never changed, but for what was found out about it."""
 
@@ -57,14 +90,14 @@ class Block:
         cookies: tuple[bytes, ...],
         lines: list[bytes],
         count: int,
-        traits: Mapping[str, object],
+        traits: Traits | None,
         is_about_client: bool,
     ) -> None:
         self.host = host
         self.cookies = cookies
         self.lines = lines  # that go on to the app; GAP for one of `Memory.cut`
         self.count = count  # of the lines that came
-        self.traits = traits  # what else the head is told apart by, if anything
+        self.traits = traits  # None: a plain block, as most attributes of a head are by default
         self.is_about_client = is_about_client  # so what goes on depends on the peer (`forwarded.py`)
         self.sent = b""  # the lines as they go out, checked, a format where they have gaps; empty while nobody knows
         self.tail = b"\r\n"  # the framing, and the end of the head

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from sidecar.http1 import grammar
-from sidecar.http1.blocks import GAP, MAX_BLOCK_BYTES, MAX_BLOCK_LINES, MAX_SPECIAL, Block, Memory, without_ids
+from sidecar.http1.blocks import GAP, MAX_BLOCK_BYTES, MAX_BLOCK_LINES, MAX_SPECIAL, Block, Memory, Traits, without_ids
 from sidecar.http1.errors import ProtocolError
 from sidecar.http1.fields import Field, FieldReader, parse_line, without
 from sidecar.http1.hop_by_hop import HOP_BY_HOP, is_protected, nominated
@@ -61,11 +61,6 @@ _reader = FieldReader(_SPECIAL, prefixes=CLIENT_PREFIXES, blame=400)
 _memory = Memory(_reader)
 _whole, _cut_out = _memory.whole, _memory.cut_out
 _is_origin_form = grammar.ORIGIN_FORM.fullmatch
-
-# Of a head's attributes, those that its header block alone does not tell, or a block has by itself.
-_OF_ONE_REQUEST = frozenset(
-    ("method", "target", "version", "lines", "host", "cookies", "block", "own", "form", "_fields")
-)
 
 
 class RequestHead:
@@ -124,7 +119,7 @@ def parse_request(head: bytes, *, max_headers: int) -> RequestHead:
     method, _, after = head.partition(b" ")
     target, _, rest = after.partition(b" ")
     if method in _COMMON_METHODS and _is_origin_form(target) and rest[:10] == b"HTTP/1.1\r\n":
-        found = _memory.find_holed(rest[10:-4].split(b"\r\n"), max_headers)
+        found = _memory.find_holed(rest[:-4][10:].split(b"\r\n"), max_headers)
         if found is not None:
             _see_again(*found, rest)
             return _of(*found, method, target)
@@ -156,8 +151,12 @@ def _of(block: Block, lines: list[bytes], method: bytes, target: bytes) -> Reque
     """A request whose header block is known."""
     request = RequestHead(method, target, 1, lines)
     request.host, request.cookies, request.block = block.host, block.cookies, block
-    if block.traits:
-        request.__dict__.update(block.traits)
+    traits = block.traits
+    if traits is not None:
+        request.special, request.keep_alive = traits.special, traits.keep_alive
+        request.content_length, request.has_body = traits.content_length, traits.has_body
+        request.chunked = traits.chunked
+        request.expects_continue, request.accepts_trailers = traits.expects_continue, traits.accepts_trailers
     return request
 
 
@@ -173,12 +172,13 @@ def _read(head: bytes, rest: bytes, max_headers: int) -> RequestHead:
         raise ProtocolError(431, "too_many_headers")
     sent, special = _reader.read(lines)
     request = RequestHead(method, target, 1 if minor == b"1" else 0, sent)
-    if not _is_plain(request, special):
+    is_plain = _is_plain(request, special)
+    if not is_plain:
         _read_special(request, special)
         _read_target(request)
     is_bare = request.version == 1 and target[:1] == b"/" and not request.upgrade and not request.overrides_method
     if is_bare and request.lines is sent:
-        _remember(request, rest, lines)
+        _remember(request, rest, lines, is_plain=is_plain)
     return request
 
 
@@ -195,20 +195,28 @@ def _see_again(block: Block, lines: list[bytes], rest: bytes) -> None:
         block.latest = repeating
 
 
-def _remember(request: RequestHead, rest: bytes, lines: list[bytes]) -> None:
+def _remember(request: RequestHead, rest: bytes, lines: list[bytes], *, is_plain: bool) -> None:
     """Remember what this header block means; nothing that depends on the request line."""
     if len(rest) > MAX_BLOCK_BYTES or len(lines) > MAX_BLOCK_LINES or len(request.special) > MAX_SPECIAL:
         return
-    traits = {name: value for name, value in vars(request).items() if name not in _OF_ONE_REQUEST}
+    traits = Traits(
+        special=request.special,
+        keep_alive=request.keep_alive,
+        content_length=request.content_length,
+        chunked=request.chunked,
+        has_body=request.has_body,
+        expects_continue=request.expects_continue,
+        accepts_trailers=request.accepts_trailers,
+    )
     request.block = block = Block(
         host=request.host,
         cookies=request.cookies,
         lines=request.lines,
         count=len(lines),
-        traits=traits,
+        traits=None if is_plain else traits,
         is_about_client=any(map(is_about_client, request.special)),
     )
-    block.tail = b"\r\n".join((*_framing_lines(request), b"", b"")) if traits else b"\r\n"
+    block.tail = b"\r\n".join((*_framing_lines(request), b"", b""))
     if not _memory.keep_holed(lines, block):
         block.sent = checked(request.lines)
         _memory.keep(rest, block)
@@ -217,7 +225,7 @@ def _remember(request: RequestHead, rest: bytes, lines: list[bytes]) -> None:
 def checked(lines: list[bytes]) -> bytes:
     """The lines as they go out after the last check; a format where they have gaps."""
     if GAP not in lines:
-        return _joined([b"", *lines])[2:-2]
+        return _joined([b"", *lines])[:-2][2:]
     _joined([line for line in lines if line != GAP])
     return b"".join(b"%b\r\n" if line == GAP else line.replace(b"%", b"%%") + b"\r\n" for line in lines)
 

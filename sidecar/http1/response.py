@@ -92,9 +92,15 @@ def _parse(head: bytes) -> ResponseHead:
 
 def _copied(known: ResponseHead, lines: list[bytes]) -> ResponseHead:
     """A head that differs from a known one in lines that nobody has to look at."""
-    response = ResponseHead.__new__(ResponseHead)
-    response.__dict__.update(vars(known))
-    response.lines, response.plain_head = lines, b""
+    response = ResponseHead(known.status, known.reason, known.version, lines)
+    response.content_length = known.content_length
+    response.chunked = known.chunked
+    response.keep_alive = known.keep_alive
+    response.nominated = known.nominated
+    response.sets_cookies = known.sets_cookies
+    response.upgrade = known.upgrade
+    response.has_sized_body = known.has_sized_body
+    response.length_line = known.length_line
     return response
 
 

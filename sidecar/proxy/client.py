@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sidecar.proxy.plane import Plane
 
 
-class Client(asyncio.Protocol):
+class Client:
     """What everybody does who holds a client connection and answers on it."""
 
     __slots__ = ("_buffer", "_is_reading", "_is_write_paused", "_plane", "_upload", "_writing", "peer", "transport")
@@ -28,6 +28,19 @@ class Client(asyncio.Protocol):
         self._is_write_paused = False  # the client reads slowly
         self._upload: Upload | None = None  # of the last request that has a body
         self._writing: Pace | None = None  # of a client that is behind, or that has to take the rest
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Only whoever comes first is told."""
+
+    def eof_received(self) -> bool:
+        """The client's side has ended; whether ours stays open."""
+        return False
+
+    def pause_writing(self) -> None:
+        """The client reads slowly."""
+
+    def resume_writing(self) -> None:
+        """It has caught up."""
 
     @property
     def buffered(self) -> int:

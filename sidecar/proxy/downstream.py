@@ -23,7 +23,7 @@ from sidecar.proxy.limits import FIN_GRACE, HIGH_WATER, IDLE_GRACE, TURN_BYTES, 
 from sidecar.proxy.linger import linger
 from sidecar.proxy.pinning import Pin
 from sidecar.proxy.plane import Plane
-from sidecar.proxy.sockets import End, end_of, prepare
+from sidecar.proxy.sockets import End, as_protocol, end_of, prepare
 from sidecar.proxy.tunnel import Tunnel
 from sidecar.proxy.upload import Upload
 from sidecar.proxy.upstream import Upstream
@@ -393,6 +393,6 @@ class Downstream(Client):
         return bool(self._fin_at) and now - self._fin_at > FIN_GRACE and not self._has_progress(now)
 
 
-def listener(plane: Plane, peer_of: Callable[[object], Peer]) -> Callable[[], Downstream]:
+def listener(plane: Plane, peer_of: Callable[[object], Peer]) -> Callable[[], asyncio.Protocol]:
     """The protocol factory of a listening socket."""
-    return lambda: Downstream(plane, peer_of)
+    return lambda: as_protocol(Downstream(plane, peer_of))

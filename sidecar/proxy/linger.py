@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from sidecar.http1.forwarded import Peer
 from sidecar.proxy.client import Client
 from sidecar.proxy.limits import DRAIN_BYTES, LINGER_TIMEOUT
+from sidecar.proxy.sockets import as_protocol
 
 if TYPE_CHECKING:
     from sidecar.proxy.connections import Connection
@@ -62,6 +63,6 @@ def linger(plane: "Plane", connection: "Connection", transport: asyncio.Transpor
         return
     lingering = Lingering(plane, transport, connection.peer)
     plane.connections.replace(connection, lingering)
-    transport.set_protocol(lingering)
+    transport.set_protocol(as_protocol(lingering))
     transport.write_eof()
     transport.resume_reading()

@@ -12,11 +12,11 @@ import ipaddress
 import select
 import socket
 import ssl
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from sidecar import clock
 from sidecar.proxy.errors import UpstreamError
+from sidecar.proxy.sockets import as_protocol
 from sidecar.proxy.upstream import PEEK_AFTER, Upstream
 
 _MOST_ADDRESSES = 8  # of one name
@@ -195,17 +195,14 @@ class Pool:
             self.put_back(connection)
 
     async def _connect(self) -> Upstream:
-        loop = asyncio.get_running_loop()
-
-        def make() -> Upstream:
-            return Upstream(self, self._head_bytes)
-
         try:
             async with asyncio.timeout(self._connect_timeout):
                 if self.address.path:
-                    _, connection = await loop.create_unix_connection(make, self.address.path)
+                    connection = Upstream(self, self._head_bytes)
+                    loop = asyncio.get_running_loop()
+                    await loop.create_unix_connection(lambda: as_protocol(connection), self.address.path)
                 else:
-                    connection = await self._connect_tcp(make)
+                    connection = await self._connect_tcp()
         except TimeoutError:
             raise UpstreamError(504, "upstream_connect_timeout") from None
         except ssl.SSLError:  # nothing of the request was sent to whoever that is
@@ -215,7 +212,7 @@ class Pool:
         self._all.add(connection)
         return connection
 
-    async def _connect_tcp(self, make: Callable[[], Upstream]) -> Upstream:
+    async def _connect_tcp(self) -> Upstream:
         """Try the addresses of the host one after the other; each gets its share of what is left of the time.
 
         The name is resolved for every connection: an app that moves is found again.
@@ -226,12 +223,12 @@ class Pool:
             share = (deadline - clock.boot()) / (len(hosts) - index)
             try:
                 async with asyncio.timeout(share):
-                    return await self._connect_to(make, host)
+                    return await self._connect_to(host)
             except ssl.SSLError:
                 raise
             except OSError:  # a time-out is one
                 continue
-        return await self._connect_to(make, hosts[-1])
+        return await self._connect_to(hosts[-1])
 
     async def _resolve(self) -> list[str]:
         host = self.address.host
@@ -241,10 +238,11 @@ class Pool:
         hosts = dict.fromkeys(str(address[0]) for _, _, _, _, address in found)
         return list(hosts)[:_MOST_ADDRESSES] or [host]
 
-    async def _connect_to(self, make: Callable[[], Upstream], host: str) -> Upstream:
-        tls = self.address.tls
-        _, connection = await asyncio.get_running_loop().create_connection(
-            make, host, self.address.port, ssl=tls, server_hostname=self.address.host if tls else None
+    async def _connect_to(self, host: str) -> Upstream:
+        connection, tls = Upstream(self, self._head_bytes), self.address.tls
+        name = self.address.host if tls else None
+        await asyncio.get_running_loop().create_connection(
+            lambda: as_protocol(connection), host, self.address.port, ssl=tls, server_hostname=name
         )
         return connection
 

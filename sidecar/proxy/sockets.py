@@ -8,6 +8,7 @@ import enum
 import select
 import socket
 import struct
+from typing import Protocol, cast
 
 # A peer that is gone without a word is noticed after about this long, and within a quarter more: an idle tunnel by
 # probes, one that is written to by what stays unacknowledged (reference cases 87 and 93).
@@ -37,6 +38,37 @@ class End(enum.Enum):
     NONE = enum.auto()
     ONE = enum.auto()  # the peer's side: it will say no more, and may still read
     BOTH = enum.auto()  # it is gone
+
+
+class Receiver(Protocol):
+    """What asyncio tells of a stream connection."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """It is open."""
+
+    def data_received(self, data: bytes) -> None:
+        """The other end has sent something."""
+
+    def eof_received(self) -> bool:
+        """The other end will send no more; whether our side stays open."""
+
+    def pause_writing(self) -> None:
+        """The other end does not take what is written."""
+
+    def resume_writing(self) -> None:
+        """It does again."""
+
+    def connection_lost(self, error: Exception | None, /) -> None:
+        """It is closed."""
+
+
+def as_protocol(receiver: Receiver) -> asyncio.Protocol:
+    """For asyncio, which calls these methods and asks for no base class.
+
+    A class that has one from the standard library cannot be compiled whole: each attribute of it stays a look-up in a
+    dict (decision 032).
+    """
+    return cast("asyncio.Protocol", receiver)
 
 
 def end_of(transport: asyncio.Transport) -> End:

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from sidecar.metrics import PREFIX
 from sidecar.proxy.limits import TICK
@@ -20,7 +19,7 @@ _SHORTEST = _BUCKETS[0]
 _METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"PATCH", b"OPTIONS"))
 
 
-class Stats(Collector):
+class Stats:
     """Counts of one process."""
 
     def __init__(self) -> None:

@@ -13,7 +13,7 @@ from sidecar.proxy.frames import GOING_AWAY, Frames, close_frame
 from sidecar.proxy.limits import HALF_CLOSED_TIMEOUT
 from sidecar.proxy.linger import linger
 from sidecar.proxy.pace import Pace
-from sidecar.proxy.sockets import End, end_of, reset
+from sidecar.proxy.sockets import End, as_protocol, end_of, reset
 from sidecar.proxy.upstream import Upstream
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sidecar.proxy.plane import Plane
 
 
-class _Side(asyncio.Protocol):
+class _Side:
     """One side: what comes in here goes out at the other."""
 
     __slots__ = ("_to", "_tunnel", "count", "has_ended", "is_behind", "transport")
@@ -34,6 +34,9 @@ class _Side(asyncio.Protocol):
         self.count = 0
         self.has_ended = False
         self.is_behind = False  # does not read as fast as the other writes
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """It was open before."""
 
     def data_received(self, data: bytes) -> None:
         self.count += len(data)
@@ -106,8 +109,8 @@ class Tunnel:
         self._plane.stats.tunnels += 1
         self._plane.connections.replace(connection, self)
         client.is_behind = is_behind
-        client.transport.set_protocol(client)
-        app.transport.set_protocol(app)
+        client.transport.set_protocol(as_protocol(client))
+        app.transport.set_protocol(as_protocol(app))
         client.transport.resume_reading()  # first: what is written now may pause them again
         if not is_behind:
             app.transport.resume_reading()

@@ -45,7 +45,7 @@ _LAST_WORDS = 16  # reads
 _HEAD, _HELD, _LENGTH, _IDLE = Mode.HEAD, Mode.HELD, Mode.LENGTH, Mode.IDLE  # an enum's attribute costs a look-up
 
 
-class Upstream(asyncio.Protocol):
+class Upstream:
     """The protocol of one pooled connection."""
 
     __slots__ = (

@@ -3,12 +3,11 @@
 A `Store` like the others (`stores/interface.py`), so that a worker is an ordinary replica: feed, publisher, directory.
 What is written is durable when the call returns, as in the store behind it. What differs is the proof of freshness.
 The question to the control process proves nothing about the store, so that a worker takes over the proof that the
-control process has (`BorrowedFreshness`): it is never fresher than that.
+control process has (`core/freshness.py`): it is never fresher than that.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from sidecar.core.freshness import Freshness
 from sidecar.core.identity import BoundSession
 from sidecar.core.revocation import Revocation
 from sidecar.stores.interface import Batch, Mark, StoreError
@@ -18,19 +17,6 @@ from sidecar.workers.messages import News, pack_named, pack_put, pack_revocation
 from sidecar.workers.uplink import Uplink
 
 OPEN_S = 10.0  # a control process that has died is back within a second; who waits here is back at once as well
-
-
-class BorrowedFreshness(Freshness):
-    """How fresh the control process was when this replica had applied all that it knew."""
-
-    __slots__ = ()
-
-    def proved(self, at: float) -> None:
-        """A proof of the feed's own: it was answered by the control process, and says nothing of the store."""
-
-    def borrowed(self, at: float) -> None:
-        """The control process's proof."""
-        super().proved(at)
 
 
 class RemoteStore:

@@ -51,7 +51,7 @@ def test_a_request_with_a_line_that_it_must_not_have_never_goes_out(line: bytes)
 def test_it_is_not_remembered_either(line: bytes) -> None:
     request = hand_made(line)
     with pytest.raises(ProtocolError) as caught:
-        rules._remember(request, b"HTTP/1.1\r\n" + line, [b"Host: a"])
+        rules._remember(request, b"HTTP/1.1\r\n" + line, [b"Host: a"], is_plain=True)
     assert caught.value.reason == "unclean_head"
 
 

@@ -12,7 +12,6 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +46,6 @@ from sidecar.gate.presented import TokenCarrier
 from sidecar.gate.second_look import SecondLook
 from sidecar.gate.verdicts import Verdicts
 from sidecar.gate.vouchers import Vouchers
-from sidecar.gate.vouching import VouchingGate
 from sidecar.http1.forwarded import peer_of
 from sidecar.proxy.conduct import Conduct
 from sidecar.proxy.downstream import listener
@@ -196,8 +194,7 @@ class Stage:
                 vouchers=vouchers,
                 remember=self._remember,
             )
-            build = Gate if vouchers is None else partial(VouchingGate, vouchers=vouchers)
-            return build(
+            return Gate(
                 identifier=self.identifier,
                 callbacks=Callbacks(patterns=map(compile_pattern, relayed), logins=self.logins, claimants=claimants),
                 verdicts=verdicts,
@@ -220,6 +217,7 @@ class Stage:
                     observes=observes,
                 ),
                 control_prefix=b"/_sidecar",
+                vouchers=vouchers,
             )
 
         self._build_gate = build_gate

@@ -327,7 +327,8 @@ class Talk:
 
     async def close(self) -> None:
         """At once, whatever is still to be read."""
-        self.writer.transport.abort()
+        with contextlib.suppress(AttributeError):  # Python 3.11.2 cannot abort TLS that has ended already
+            self.writer.transport.abort()
         with contextlib.suppress(OSError):
             await self.writer.wait_closed()
 

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from sidecar import clock
 from sidecar.bindings.logins import Logins
-from sidecar.core.freshness import Freshness
+from sidecar.core.freshness import BorrowedFreshness, Freshness
 from sidecar.core.identity import Digester, Kind
 from sidecar.core.replica import Replica
 from sidecar.core.revocation import Revocation
@@ -25,7 +25,7 @@ from sidecar.workers.hub import Hub
 from sidecar.workers.journal import Journal
 from sidecar.workers.line import Call
 from sidecar.workers.logins import PodLogins, WorkerLogins
-from sidecar.workers.remote import BorrowedFreshness, RemoteStore
+from sidecar.workers.remote import RemoteStore
 from sidecar.workers.roster import Roster
 from sidecar.workers.uplink import Uplink
 
