@@ -20,13 +20,14 @@ from sidecar.core.paths import Place, is_too_odd, path_of, place
 from sidecar.core.revocation import Revocation
 from sidecar.core.routes import Routes, Rule
 from sidecar.core.verdict import ANONYMOUS, Deny, Identity, Reason
+from sidecar.errors import SidecarError
 from sidecar.gate.app_logout import AppLogouts
 from sidecar.gate.callbacks import Callbacks
 from sidecar.gate.condemn import Condemner
 from sidecar.gate.counts import Counts
 from sidecar.gate.denials import Denials
 from sidecar.gate.identify import Identifier
-from sidecar.gate.judgement import Judgement, Review
+from sidecar.gate.judgement import Judgement, Login, Review
 from sidecar.gate.live import LiveStreams
 from sidecar.gate.second_look import SecondLook
 from sidecar.gate.verdicts import Verdicts
@@ -170,12 +171,10 @@ class Gate:
 
     async def _judge_callback(self, request: RequestHead, rule: Rule, body: bytes = b"") -> Judgement:
         """A callback waits for its turn when another with the same code is in flight (`bindings/logins.py`)."""
-        try:
-            login = await self._callbacks.begin(request, body)
-        except CallbackRefused as refused:
-            return await self._refused_callback(request, rule, refused.status, refused.reason)
-        except LoginRefused as refused:
-            return await self._refused_callback(request, rule, 503, refused.reason)
+        login = await self._begin_login(request, body)
+        if isinstance(login, SidecarError):
+            status = login.status if isinstance(login, CallbackRefused) else 503
+            return await self._refused_callback(request, rule, status, login.reason)
         try:
             if rule.action is None and login.claim is None:
                 judgement = Judgement(_PERMIT, rule)
@@ -192,6 +191,12 @@ class Gate:
         else:
             login.end()
         return judgement
+
+    async def _begin_login(self, request: RequestHead, body: bytes) -> Login | CallbackRefused | LoginRefused:
+        try:
+            return await self._callbacks.begin(request, body)
+        except (CallbackRefused, LoginRefused) as refused:
+            return refused
 
     async def _refused_callback(self, request: RequestHead, rule: Rule, status: int, reason: str) -> Judgement:
         """A login that cannot be learned; where the operator only observes, it goes on unlearned."""

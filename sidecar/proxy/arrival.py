@@ -75,8 +75,8 @@ class Arrival:
             await self._connect()
         except ProtocolError as error:
             self._refuse(error.reason)
-        except ssl.SSLError as error:
-            self._refuse("http_on_tls_port" if error.reason == "HTTP_REQUEST" else "tls_handshake_failed")
+        except ssl.SSLError as failure:
+            self._refuse("http_on_tls_port" if failure.reason == "HTTP_REQUEST" else "tls_handshake_failed")
         except OSError:
             pass  # it went away, as the checks of balancers do: nobody is left to be refused
 
@@ -87,16 +87,22 @@ class Arrival:
             raise ProtocolError(400, "untrusted_balancer")
         reader = HeaderReader()
         while reader.source is None:
-            try:
-                seen = self._sock.recv(_PEEKED, socket.MSG_PEEK)
-            except BlockingIOError:
+            seen = self._peek()
+            if seen is None:
                 await _readable(self._sock)
-                continue
-            if not seen:
+            elif not seen:
                 raise ConnectionResetError
-            self._sock.recv(reader.feed(seen))
+            else:
+                self._sock.recv(reader.feed(seen))
         if reader.source is not Nobody.LOCAL:
             self._count_as(self._client(reader.source))
+
+    def _peek(self) -> bytes | None:
+        """What is here of the header; None when nothing is yet."""
+        try:
+            return self._sock.recv(_PEEKED, socket.MSG_PEEK)
+        except BlockingIOError:
+            return None
 
     def _client(self, source: Address | Nobody) -> Peer:
         if isinstance(source, Nobody):

@@ -1,6 +1,5 @@
 """The verdict: every row of the table, and the boundaries of `dead`."""
 
-import copy
 import dataclasses
 import itertools
 from typing import NamedTuple
@@ -323,7 +322,7 @@ def test_nobody_else_can_make_a_permit() -> None:
     judged = decide(ANONYMOUS, Replica().cutoff, State.BLIND, Policy(), NOW)
     assert isinstance(judged, Allow)
     assert isinstance(judged.permit, Permit)
-    assert not hasattr(copy.copy(Deny(Reason.REVOKED)), "permit")
+    assert not hasattr(Deny(Reason.REVOKED), "permit")
     assert not hasattr(verdict.Deny, "permit")
 
 

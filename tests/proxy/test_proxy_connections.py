@@ -412,6 +412,7 @@ async def test_the_time_for_the_answer_begins_when_the_request_is_complete(open_
     await client.expect(ok())
 
 
+@pytest.mark.interpreted
 async def test_a_fault_in_the_time_outs_of_one_connection_ends_it_and_not_those_of_the_others(
     open_stage, caplog: pytest.LogCaptureFixture
 ):
@@ -426,6 +427,7 @@ async def test_a_fault_in_the_time_outs_of_one_connection_ends_it_and_not_those_
     assert [record.message for record in caplog.records] == ["tick_failed"]
 
 
+@pytest.mark.interpreted
 async def test_a_fault_in_what_is_swept_ends_no_sweep_to_come(
     open_stage, caplog: pytest.LogCaptureFixture, monkeypatch
 ):

@@ -99,6 +99,7 @@ async def test_a_callback_that_nobody_waits_for_is_given_up_in_time(open_stage: 
     await until(stage.is_quiet)
 
 
+@pytest.mark.interpreted
 async def test_a_session_that_grows_too_old_is_refused_from_then_on(stage: Stage, monkeypatch: pytest.MonkeyPatch):
     await stage.bind("alive", session(age=MAX_AGE_S - 10))
     client, app = await stage.asks(revoked_cookie(value="alive"))
@@ -328,6 +329,7 @@ async def test_what_a_repeated_head_meant_under_another_key_counts_no_more(stage
 # -- memory --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.interpreted
 async def test_what_is_remembered_of_requests_is_bounded(stage: Stage, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("sidecar.gate.gate._ORDINARY_PATHS", 3)
     monkeypatch.setattr("sidecar.gate.presented._CACHED_LINES", 3)
@@ -344,6 +346,7 @@ async def test_what_is_remembered_of_requests_is_bounded(stage: Stage, monkeypat
     assert max(map(len, stage.identifier._reader._lines)) <= 4096
 
 
+@pytest.mark.interpreted
 async def test_no_flood_of_denials_makes_more_than_so_many_tasks(stage: Stage, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("sidecar.gate.condemn._AT_ONCE", 2)
     forever = asyncio.Event()

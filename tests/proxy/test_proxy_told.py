@@ -96,6 +96,7 @@ async def only(log: Log) -> Entry:
         (message("HTTP/1.1 204 No Content"), 0),
     ],
 )
+@pytest.mark.interpreted
 async def test_an_exchange_is_logged_with_the_bytes_of_its_content(
     open_stage: Callable[..., Any], answer: bytes, sent: int
 ):
@@ -112,6 +113,7 @@ async def test_an_exchange_is_logged_with_the_bytes_of_its_content(
     assert 0 < entry.upstream_s <= entry.total_s
 
 
+@pytest.mark.interpreted
 async def test_an_answer_that_comes_in_pieces_is_counted_to_its_end(open_stage: Callable[..., Any]):
     stage, log = await logged(open_stage)
     client, app = await stage.asks(ask())
@@ -122,6 +124,7 @@ async def test_an_answer_that_comes_in_pieces_is_counted_to_its_end(open_stage: 
     assert (await only(log)).sent == 6
 
 
+@pytest.mark.interpreted
 async def test_a_denial_is_logged_with_its_session_and_without_a_time_of_the_app(open_stage: Callable[..., Any]):
     stage, log = await logged(open_stage)
     session = await stage.bind("dead")
@@ -133,6 +136,7 @@ async def test_a_denial_is_logged_with_its_session_and_without_a_time_of_the_app
     assert entry.upstream_s is None
 
 
+@pytest.mark.interpreted
 async def test_a_client_that_left_is_logged_as_499(open_stage: Callable[..., Any]):
     stage, log = await logged(open_stage)
     client, _ = await stage.asks(ask())
@@ -141,6 +145,7 @@ async def test_a_client_that_left_is_logged_as_499(open_stage: Callable[..., Any
     assert (entry.status, entry.upstream_s) == (499, None)
 
 
+@pytest.mark.interpreted
 async def test_a_tunnel_is_logged_once_when_it_ends_with_the_bytes_of_both_directions(open_stage: Callable[..., Any]):
     stage, log = await logged(open_stage)
     client, app = await stage.asks(UPGRADE)
