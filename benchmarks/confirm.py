@@ -43,7 +43,7 @@ def _sidecar(folder: Path, redis: int, confirm: str) -> Program:
     }
     path = folder / f"{public}.yaml"
     path.write_text(yaml.safe_dump(settings))
-    command = [sys.executable, "-m", "sidecar", "run", "-c", str(path)]
+    command = [sys.executable, "-P", "-m", "sidecar", "run", "-c", str(path)]
     return Program(name="sidecar", command=command, port=public, ready_url=f"http://127.0.0.1:{ops}/readyz")
 
 

@@ -76,7 +76,7 @@ def sidecar(folder: Path, app: int, *, tls: tuple[Path, Path] | None = None, con
         settings["tls"] = {"certificate": str(tls[0]), "key": str(tls[1])}
     path = folder / f"sidecar-{port}.json"
     path.write_text(json.dumps(settings))
-    command = [sys.executable, "-m", "sidecar", "run", "-c", str(path)]
+    command = [sys.executable, "-P", "-m", "sidecar", "run", "-c", str(path)]
     return Program(name="logout-sidecar", command=command, port=port, ready_url=f"http://127.0.0.1:{ops}/readyz")
 
 

@@ -68,7 +68,7 @@ def trial(folder: Path) -> Iterator[Trial]:
     app, port, ops = free_port(), free_port(), free_port()
     settings = folder / "sidecar.json"
     settings.write_text(json.dumps(_settings(folder, app=app, port=port, ops=ops)))
-    command = [sys.executable, "-m", "sidecar", "run", "-c", str(settings)]
+    command = [sys.executable, "-P", "-m", "sidecar", "run", "-c", str(settings)]
     sidecar = Program(name="sidecar", command=command, port=port, ready_url=f"http://127.0.0.1:{ops}/readyz")
     behind = Program(name="app", command=[sys.executable, str(_APP), str(app)], port=app)
     with running(behind, folder=folder, core=LOAD_CORE), running(sidecar, folder=folder) as group:

@@ -272,7 +272,7 @@ async def test_the_sidecar_serves_on_while_nobody_reads_its_log(tmp_path: Path, 
             port=port, ops=free_port(), relay=free_port(), app=app.sockets[0].getsockname()[1], folder=tmp_path
         )
     )
-    command = [sys.executable, "-m", "sidecar", "run", "-c", str(tmp_path / "config.yaml")]
+    command = [sys.executable, "-P", "-m", "sidecar", "run", "-c", str(tmp_path / "config.yaml")]
     request = b"GET /%b HTTP/1.1\r\nHost: app.example\r\n\r\n" % (b"x" * 900)
     child = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE)
     try:

@@ -11,7 +11,7 @@ from collections.abc import Coroutine
 
 from aiohttp import web
 
-from sidecar import __version__, log
+from sidecar import __version__, clock, log
 from sidecar.app.listener import Public
 from sidecar.app.sockets import BACKLOG
 from sidecar.config.model import Config
@@ -102,6 +102,7 @@ def announce(config: Config, **fields: int) -> None:
         "started",
         version=__version__,
         listen=str(config.listen),
+        compiled=not str(clock.__file__).endswith(".py"),  # decision 032
         **fields,
         # What has to be registered at the provider.
         logout_url=f"{config.public_url or ''}{config.control.prefix}/backchannel-logout",

@@ -55,7 +55,7 @@ async def running_sidecar(
     path = folder / "sidecar.yaml"
     path.write_text(config, encoding="utf-8")
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "sidecar", "run", "-c", str(path)),
+        *(sys.executable, "-P", "-m", "sidecar", "run", "-c", str(path)),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,

@@ -22,7 +22,7 @@ from chaos_wire import Client, serve_app
 from sidecar import clock
 
 FRESH_S, GRACE_S = 0.6, 1.2
-PRODUCT = (sys.executable, "-m", "sidecar")
+PRODUCT = (sys.executable, "-P", "-m", "sidecar")
 NAIVE = (sys.executable, str(Path(__file__).with_name("chaos_naive.py")))
 READY_S = 20.0
 REPLICAS = 3

@@ -16,7 +16,7 @@ Write = Callable[[str], str]
 
 def call(*arguments: str, environ: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "sidecar", *arguments],
+        [sys.executable, "-P", "-m", "sidecar", *arguments],
         capture_output=True,
         text=True,
         timeout=30,
@@ -147,7 +147,7 @@ def test_an_interrupt_is_exit_130(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _schema_to(stdout: int) -> tuple[int, str]:
-    command = [sys.executable, "-m", "sidecar", "schema"]
+    command = [sys.executable, "-P", "-m", "sidecar", "schema"]
     result = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=30, check=False)
     return result.returncode, result.stderr
 

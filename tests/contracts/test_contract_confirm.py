@@ -55,7 +55,7 @@ class Sidecar:
         path = folder / f"{name}.yaml"
         path.write_text(yaml.safe_dump(settings | listeners))
         with (folder / f"{name}.log").open("wb") as output:
-            command = [sys.executable, "-m", "sidecar", "run", "-c", path]
+            command = [sys.executable, "-P", "-m", "sidecar", "run", "-c", path]
             self.process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
 
     def is_ready(self) -> bool:

@@ -23,7 +23,7 @@ session: {credentials: [{cookie: sid}], bind: [{from: token_endpoint, callback: 
 
 
 def call(*arguments: object, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", "sidecar", *map(str, arguments)]
+    command = [sys.executable, "-P", "-m", "sidecar", *map(str, arguments)]
     return subprocess.run(command, input=given, capture_output=True, timeout=30, check=False)
 
 
@@ -127,7 +127,7 @@ def readiness(port: int, authority: Authority) -> int:
 def test_the_webhook_is_ready_until_sigterm_and_then_drains(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     certificate, key = authority.issue(tmp_path)
-    command = [sys.executable, "-m", "sidecar", "webhook", "--listen", "127.0.0.1:0", "--tls-cert", certificate]
+    command = [sys.executable, "-P", "-m", "sidecar", "webhook", "--listen", "127.0.0.1:0", "--tls-cert", certificate]
     with subprocess.Popen([*command, "--tls-key", key], stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
         line = next(line for line in process.stderr if b"webhook_started" in line)

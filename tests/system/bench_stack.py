@@ -110,7 +110,8 @@ class Sidecar(Process):
         self.config = config
         self.path = folder / f"{name}.yaml"
         env = {"DIGEST_SECRET": "at least sixteen bytes, made up for tests"}
-        super().__init__([sys.executable, "-m", "sidecar", "run", "-c", self.path], name=name, folder=folder, env=env)
+        command = [sys.executable, "-P", "-m", "sidecar", "run", "-c", self.path]
+        super().__init__(command, name=name, folder=folder, env=env)
         self.url = f"http://{config['listen']}"
         self.ops = f"http://{config['ops']['listen']}"
         self.relay = f"http://{config['control']['relay_listen']}"

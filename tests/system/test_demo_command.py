@@ -19,7 +19,7 @@ def demo(folder: Path, *arguments: str) -> Process:
     """The command, with a temporary folder of its own, so that one sees what it leaves behind."""
     temporary = folder / "tmp"
     temporary.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "sidecar", "demo", *arguments]
+    command = [sys.executable, "-P", "-m", "sidecar", "demo", *arguments]
     return Process(command, name="demo", folder=folder, env={"TMPDIR": str(temporary)})
 
 

@@ -64,7 +64,7 @@ def test_an_app_with_nagles_algorithm_is_not_made_to_wait_for_acknowledgements(a
             }
         )
     )
-    with Process([sys.executable, "-m", "sidecar", "run", "-c", config], name="sidecar", folder=tmp_path):
+    with Process([sys.executable, "-P", "-m", "sidecar", "run", "-c", config], name="sidecar", folder=tmp_path):
         wait_for(lambda: _is_open(public), "the sidecar listens")
         with contextlib.closing(http.client.HTTPConnection("127.0.0.1", public, timeout=10)) as client:
             durations = [_seconds(client) for _ in range(REQUESTS)]
