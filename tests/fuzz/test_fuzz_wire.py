@@ -37,11 +37,13 @@ async def test_a_data_plane_that_knows_no_revocation_is_found_out(monkeypatch: p
     assert "revoked session" in await found()
 
 
+@pytest.mark.interpreted
 async def test_a_data_plane_that_frames_a_request_otherwise_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http1_request, "_framing_lines", lambda _request: [b"Content-Length: 0"])
     assert "app: " in await found()
 
 
+@pytest.mark.interpreted
 async def test_a_data_plane_that_completes_a_broken_answer_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     def complete(exchange: Ending, _status: int, _reason: str) -> None:
         exchange._drop_upstream()
@@ -54,6 +56,7 @@ async def test_a_data_plane_that_completes_a_broken_answer_is_found_out(monkeypa
     assert "and the app broke off" in await found("complete, and the app broke off")
 
 
+@pytest.mark.interpreted
 async def test_a_data_plane_that_mixes_answers_up_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     def complete(upstream: Upstream, rest: bytes, pieces: list[bytes]) -> tuple[list[bytes], bool]:
         upstream.mode, upstream._buffer = Mode.IDLE, rest  # for whoever comes next
@@ -78,6 +81,7 @@ async def test_a_data_plane_that_completes_a_broken_upload_is_found_out(monkeypa
     assert "no client has sent that" in await found("no client has sent that")
 
 
+@pytest.mark.interpreted
 async def test_a_data_plane_that_forgets_a_connection_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Ending, "client_gone", lambda _exchange: None)
     assert "left over" in await found("left over")
