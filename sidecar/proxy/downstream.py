@@ -15,11 +15,11 @@ from sidecar.http1.errors import ProtocolError
 from sidecar.http1.forwarded import Peer
 from sidecar.http1.request import RequestHead, recall_request
 from sidecar.proxy.answers import encode
-from sidecar.proxy.client import Client
+from sidecar.proxy.client_body import BodySource
 from sidecar.proxy.ending import Ending
 from sidecar.proxy.exchange import Exchange
 from sidecar.proxy.heads import next_head
-from sidecar.proxy.limits import FIN_GRACE, HIGH_WATER, IDLE_GRACE, TURN_BYTES, TURN_PAUSE
+from sidecar.proxy.limits import FIN_GRACE, HIGH_WATER, IDLE_GRACE
 from sidecar.proxy.linger import linger
 from sidecar.proxy.pinning import Pin
 from sidecar.proxy.plane import Plane
@@ -40,14 +40,11 @@ class Phase(enum.Enum):
 _HEAD, _EXCHANGE, _CLOSED = Phase.HEAD, Phase.EXCHANGE, Phase.CLOSED  # an enum's attribute costs a look-up
 
 
-class Downstream(Client):
+class Downstream(BodySource):
     """The protocol of one client connection, until a tunnel takes it over or it has had its last answer."""
 
     __slots__ = (
-        "_exchange",
         "_fin_at",
-        "_has_ended",
-        "_has_had_turn",
         "_is_looping",
         "_peer_of",
         "_phase",
@@ -61,11 +58,8 @@ class Downstream(Client):
         self._peer_of = peer_of
         self._phase = Phase.HEAD
         self._since = plane.now  # when the phase began
-        self._exchange: Exchange | None = None
-        self._has_ended = False  # the end of the client's side was read
         self._fin_at = 0.0  # when it was read, or seen in the kernel, behind what is not read yet
         self._is_looping = False
-        self._has_had_turn = False  # the upload; what was read of it and not looked at waits
         self.keep_alive = True
         self.pinned: Pin | None = None
 
@@ -175,67 +169,6 @@ class Downstream(Client):
         else:
             exchange.start()
 
-    def _during_exchange(self, data: bytes) -> None:
-        exchange = self._exchange
-        if exchange is not None and not exchange.request_done and exchange.takes_body and not self._buffer:
-            self._feed(exchange, data)
-            return
-        self._buffer += data
-        if len(self._buffer) > HIGH_WATER:  # the next requests, or a body that nobody takes yet
-            self.pause_reading()
-
-    def release_body(self) -> None:
-        """The app is connected: pass on what was read of the body."""
-        exchange, data = self._exchange, self._buffer
-        self._buffer = b""
-        self._restart_upload()  # the time until here was not the client's
-        self.resume_reading()  # first: what is fed now may pause it again
-        if exchange is not None and data:
-            self._feed(exchange, data)
-        if exchange is not None and self._has_ended and not exchange.request_done and not self._buffer:
-            exchange.client_gone()  # the rest of the body cannot come any more
-            self.close()
-
-    def _feed(self, exchange: Exchange, data: bytes) -> None:
-        upload = self._upload
-        if upload is None:
-            raise TypeError("no body was announced")
-        try:
-            pieces = upload.feed(data)
-        except ProtocolError as error:
-            exchange.client_broke(error.status, error.reason)
-            return
-        self._buffer = upload.rest
-        if len(self._buffer) > HIGH_WATER:
-            self.pause_reading()  # the next requests: they wait in the kernel
-        exchange.request_data(pieces)
-        if upload.is_complete:
-            exchange.request_end(upload.trailers)
-        elif self._buffer or len(data) > TURN_BYTES:
-            self._end_turn()
-
-    def _end_turn(self) -> None:
-        """The loop would read this body on and on while there is more of it: the others first."""
-        if not self._has_had_turn:
-            self._has_had_turn = True
-            self.pause_reading()
-            asyncio.get_running_loop().call_later(TURN_PAUSE if self._buffer else 0.0, self._next_turn)
-
-    def _next_turn(self) -> None:
-        self._has_had_turn = False
-        if self._exchange is not None and not self._exchange.is_app_behind:
-            self.resume_body()
-
-    def resume_body(self) -> None:
-        """The app reads again."""
-        exchange = self._exchange
-        if self._has_had_turn:
-            return
-        if self._buffer and exchange is not None and exchange.takes_body and not exchange.request_done:
-            self.release_body()
-        else:
-            self.resume_reading()
-
     # -- from the exchange ---------------------------------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
@@ -294,7 +227,7 @@ class Downstream(Client):
         else:
             self._linger()
 
-    def begin_tunnel(self, exchange: Exchange, upstream: Upstream, head: bytes) -> Tunnel:
+    def begin_tunnel(self, exchange: Ending, upstream: Upstream, head: bytes) -> Tunnel:
         """Splice with the app; `head` is the 101. This connection is in other hands from here."""
         self._exchange = None
         self._phase = Phase.CLOSED
@@ -326,7 +259,7 @@ class Downstream(Client):
     def close(self) -> None:
         """Close after what is buffered was sent."""
         self._leave()
-        self.transport.close()
+        super().close()
 
     def _leave(self) -> None:
         """No other request is read from this client."""

@@ -18,7 +18,7 @@ from sidecar.proxy.upstream import Upstream
 
 if TYPE_CHECKING:
     from sidecar.proxy.connections import Connection
-    from sidecar.proxy.exchange import Exchange
+    from sidecar.proxy.ending import Ending
     from sidecar.proxy.plane import Plane
 
 
@@ -90,10 +90,10 @@ class Tunnel:
     )
 
     def __init__(
-        self, plane: "Plane", peer: Peer, exchange: "Exchange", client: asyncio.Transport, upstream: Upstream
+        self, plane: "Plane", peer: Peer, exchange: "Ending", client: asyncio.Transport, upstream: Upstream
     ) -> None:
         self._plane = plane
-        self._exchange: Exchange | None = exchange  # until the tunnel is over
+        self._exchange: Ending | None = exchange  # until the tunnel is over
         self._upstream = upstream
         self._client = _Side(self, client, upstream.transport)
         self._app = _AppSide(self, upstream.transport, client)

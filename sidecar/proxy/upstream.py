@@ -6,9 +6,6 @@ or after the end of a response, ends the connection: it must never be taken for 
 """
 
 import asyncio
-import enum
-import os
-import socket
 from typing import TYPE_CHECKING
 
 from sidecar.field_names import fold
@@ -16,32 +13,15 @@ from sidecar.http1.chunked import ChunkedDecoder
 from sidecar.http1.errors import ProtocolError
 from sidecar.http1.response import ResponseHead, has_no_body, parse_response
 from sidecar.proxy.limits import CHUNKS_A_TURN, HIGH_WATER, MAX_INFORMATIONAL
-from sidecar.proxy.sockets import prepare
+from sidecar.proxy.sockets import acknowledge, last_words, prepare
+from sidecar.proxy.upstream_mode import Mode
 
 if TYPE_CHECKING:
     from sidecar.proxy.exchange import Exchange
     from sidecar.proxy.pool import Pool
 
 
-class Mode(enum.Enum):
-    """What the next bytes from the app are."""
-
-    IDLE = enum.auto()
-    HEAD = enum.auto()
-    HELD = enum.auto()  # the head is with the exchange; the body waits
-    ENDED = enum.auto()  # the same, and the app has ended the connection behind what is here
-    LOST = enum.auto()  # the same, and the connection is gone without such an end
-    DOUBTFUL = enum.auto()  # complete, but the head announced a body that must not come, and may come all the same
-    LENGTH = enum.auto()
-    CHUNKED = enum.auto()
-    UNTIL_CLOSE = enum.auto()
-    TUNNEL = enum.auto()
-    CLOSED = enum.auto()
-
-
-_TCP_QUICKACK = getattr(socket, "TCP_QUICKACK", socket.TCP_NODELAY)  # Linux; elsewhere what is on already
 PEEK_AFTER = 0.05  # an idle time after which a look at the socket is worth a system call
-_LAST_WORDS = 16  # reads
 _HEAD, _HELD, _LENGTH, _IDLE = Mode.HEAD, Mode.HELD, Mode.LENGTH, Mode.IDLE  # an enum's attribute costs a look-up
 
 
@@ -120,7 +100,7 @@ class Upstream:
         if not done and end is not _HELD:
             return self._end_here(end, pieces)
         if not done:
-            self._acknowledge()  # once: an app that goes on sending has its acknowledgements by what we read
+            acknowledge(self.transport)  # once: an app that goes on sending has its acknowledgements by what we read
         return pieces, done
 
     def _end_here(self, end: Mode, pieces: list[bytes]) -> tuple[list[bytes], bool]:
@@ -128,17 +108,6 @@ class Upstream:
         if self.mode is not Mode.UNTIL_CLOSE or end is not Mode.ENDED:
             raise ProtocolError(502, "upstream_closed")
         return self._complete(b"", pieces)
-
-    def _acknowledge(self) -> None:
-        """Tell the app's kernel now that its segment came.
-
-        An app that writes head and body apart without TCP_NODELAY sends the second when the first is acknowledged, and
-        a kernel takes its time over that on a connection that it has seen answering: measured 40 ms for each request
-        to Python's http.server.
-        """
-        sock = self.transport.get_extra_info("socket")
-        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
-            sock.setsockopt(socket.IPPROTO_TCP, _TCP_QUICKACK, 1)
 
     @property
     def has_answer(self) -> bool:
@@ -285,20 +254,9 @@ class Upstream:
         self.mode = Mode.CLOSED
 
     def _hear_last_words(self) -> None:
-        """Read what the app said before it broke off; writing may have met the end before reading met the answer.
-
-        An app that refuses an upload answers, and resets the connection because it does not read the rest. The answer
-        is in our kernel, and it says more than a 502 would (reference case 70).
-        """
-        sock = self.transport.get_extra_info("socket")
-        if sock is None or sock.fileno() < 0 or self.transport.get_extra_info("ssl_object") is not None:
-            return
-        for _ in range(_LAST_WORDS):
-            try:
-                data = os.read(sock.fileno(), HIGH_WATER)
-            except OSError:
-                return
-            if not data or self._exchange is None:
+        """An answer that the app has given before it broke off says more than a 502 would (reference case 70)."""
+        for data in last_words(self.transport):
+            if self._exchange is None:
                 return
             self.data_received(data)
 

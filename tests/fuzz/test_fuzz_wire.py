@@ -15,7 +15,8 @@ from sidecar.http1 import request as http1_request
 from sidecar.http1.chunked import encode_end
 from sidecar.proxy.downstream import Downstream
 from sidecar.proxy.ending import Ending
-from sidecar.proxy.upstream import Mode, Upstream
+from sidecar.proxy.upstream import Upstream
+from sidecar.proxy.upstream_mode import Mode
 
 SECONDS = 5.0
 PATIENCE = 40.0  # seconds in which a broken plane is found out; most take one
