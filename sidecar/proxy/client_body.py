@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from sidecar.http1.errors import ProtocolError
 from sidecar.proxy.client import Client
+from sidecar.proxy.exchange import Exchange
 from sidecar.proxy.limits import HIGH_WATER, TURN_BYTES, TURN_PAUSE
 
 if TYPE_CHECKING:
-    from sidecar.proxy.exchange import Exchange
     from sidecar.proxy.plane import Plane
 
 

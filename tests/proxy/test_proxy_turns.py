@@ -7,7 +7,7 @@ from bench_plane import Stage
 from wire import ask, message, ok, seen, until
 
 from sidecar.http1.chunked import encode_chunk
-from sidecar.proxy import downstream
+from sidecar.proxy import client_body
 from sidecar.proxy.limits import CHUNKS_A_TURN
 
 TINY = b"1\r\na\r\n"
@@ -38,7 +38,7 @@ async def test_an_upload_of_tiny_chunks_reaches_the_app_whole_and_in_few_large_o
 
 
 async def test_others_are_answered_between_two_turns_of_an_upload(stage: Stage, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(downstream, "TURN_PAUSE", 3600.0)
+    monkeypatch.setattr(client_body, "TURN_PAUSE", 3600.0)
     await stage.client(POST, TINY * MANY)
     app = await stage.app()
     await app.head()
