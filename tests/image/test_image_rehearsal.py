@@ -22,6 +22,7 @@ from pathlib import Path
 import pytest
 from image_dockerfile import ROOT, the
 
+from sidecar import clock
 from sidecar.control.health import problem
 
 PREFIX = "/opt/logout-sidecar"
@@ -43,19 +44,34 @@ def pip(*arguments: str) -> None:
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment with the wheel and what it depends on, and without pip: as the first stage makes it."""
-    folder = tmp_path_factory.mktemp("image")
+IS_COMPILED = not str(clock.__file__).endswith(".py")
+
+
+def built(folder: Path) -> Path:
+    """The wheel of the image where this is the build that is tested; else the same without what is compiled."""
+    if IS_COMPILED:
+        return one_wheel(Path(sys.prefix) / "dist")
     context = folder / "context"
     context.mkdir()
     for name in ("LICENSE", "README.md", "pyproject.toml"):
         shutil.copy(ROOT / name, context)
     shutil.copytree(ROOT / "sidecar", context / "sidecar", ignore=shutil.ignore_patterns("__pycache__"))
     pip("wheel", "-q", "--no-deps", "--wheel-dir", str(folder / "dist"), str(context))
+    return one_wheel(folder / "dist")
+
+
+def one_wheel(folder: Path) -> Path:
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with the wheel and what it depends on, and without pip: as the first stage makes it."""
+    folder = tmp_path_factory.mktemp("image")
+    wheel = built(folder)
     target = folder / "logout-sidecar"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(target)], check=True)
-    (wheel,) = (folder / "dist").glob("*.whl")
     pip("--python", str(target / "bin/python"), "install", "-q", "--only-binary=:all:", str(wheel))
     return target
 
@@ -147,7 +163,9 @@ def test_it_becomes_ready_is_healthy_and_ends_with_0_on_sigterm(
         assert until(lambda: '"event": "config_reloaded"' in (sandbox.state / "log").read_text())
         os.kill(first, signal.SIGTERM)
         assert process.wait(20) == 0
-    assert '"event": "stopped"' in (sandbox.state / "log").read_text()
+    log = (sandbox.state / "log").read_text()
+    assert f'"compiled": {json.dumps(IS_COMPILED)}' in log
+    assert '"event": "stopped"' in log
     assert (sandbox.state / "state.db").exists()
 
 

@@ -98,6 +98,7 @@ async def test_a_client_that_leaves_behind_more_than_is_read_is_noticed(stage: S
     await until(stage.is_quiet)
 
 
+@pytest.mark.interpreted
 async def test_a_client_that_ends_its_side_behind_a_body_that_the_app_takes_late_gets_its_answer(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ):

@@ -104,6 +104,7 @@ async def test_an_old_cookie_stays_dead_after_a_new_login_under_the_same_sid(sta
     assert not await refused(stage, "new")
 
 
+@pytest.mark.interpreted
 @pytest.mark.parametrize("step", [3600, -3600])
 async def test_a_step_of_the_wall_clock_revives_nobody_and_ends_nobody(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, step: int
