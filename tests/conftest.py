@@ -7,9 +7,9 @@ one test come from `start_redis(program)`.
 """
 
 import contextlib
-import importlib
 import importlib.util
 import os
+import pkgutil
 import random
 import shutil
 import signal
@@ -50,7 +50,7 @@ class _MonkeyPatch(pytest.MonkeyPatch):
 
     def setattr(self, target: Any, name: Any, *arguments: Any, **options: Any) -> None:
         module, _, last = target.rpartition(".") if isinstance(target, str) else ("", "", name)
-        holder = importlib.import_module(module) if module else target
+        holder = pkgutil.resolve_name(module) if module else target
         old = getattr(holder, last, None)
         in_compiled = str(getattr(holder, "__file__", "")).endswith(".so") or isinstance(holder, type)
         if in_compiled and isinstance(old, type(clock.boot)) and (old.__module__ or "").startswith("sidecar."):

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from sidecar.app.data_plane import DataPlane, credential_headers
 from sidecar.app.state import State
 from sidecar.config.load import load
@@ -56,6 +58,7 @@ FIXED = {"app", "control", "live", "stats", "collector", "callbacks", "abandoned
 FIXED |= {"is_draining", "is_closing"}
 
 
+@pytest.mark.interpreted  # lists the attributes
 async def test_a_reload_leaves_nothing_behind_of_the_old_settings(tmp_path: Path) -> None:
     """The plane as it is after a reload is the plane of a process that was started with the new file."""
     old, new = (loaded(tmp_path, text) for text in (TEXT, RELOADED))
