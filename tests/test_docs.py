@@ -313,7 +313,7 @@ def test_every_reason_of_a_refused_message_is_explained() -> None:
 def test_every_reason_of_the_store_is_explained() -> None:
     found = reasons(PRODUCT, lambda name: name in {"StoreError", "StoreUnusable"})
     found |= set(re.findall(r'"(store_\w+)"\)?[,)]', (ROOT / "sidecar/stores/redis_client.py").read_text()))
-    found |= set(re.findall(r'Store\w+, "(store_\w+)"', (ROOT / "sidecar/stores/sqlite.py").read_text()))
+    found |= set(re.findall(r'Store\w+, "(store_\w+)"', (ROOT / "sidecar/stores/sqlite_file.py").read_text()))
     assert found >= {"store_full", "store_auth", "store_corrupt", "log_gap"}
     assert unexplained(found, "Store") == set()
 

@@ -11,7 +11,7 @@ from sidecar.core.freshness import State
 from sidecar.core.identity import BoundSession
 from sidecar.core.replica import Replica
 from sidecar.core.revocation import LONGEST_S, SLACK_S
-from sidecar.stores import backoff, publish, sqlite
+from sidecar.stores import backoff, publish, sqlite_file
 from sidecar.stores.interface import Batch, StoreError
 from sidecar.stores.packing import pack_revocation
 from sidecar.stores.redis_trim import first_live
@@ -176,7 +176,7 @@ async def test_a_file_of_an_older_schema_is_brought_up_to_date_once_and_keeps_wh
     await store.put_binding(b"c" * 16, SESSION, 60)
     await store.aclose()
     step = ("CREATE TABLE later (name TEXT)", "ALTER TABLE binding ADD COLUMN more INTEGER DEFAULT 7")
-    monkeypatch.setattr(sqlite, "STEPS", (*sqlite.STEPS, step))
+    monkeypatch.setattr(sqlite_file, "STEPS", (*sqlite_file.STEPS, step))
 
     for _ in range(2):
         store = SqliteStore(str(path))
@@ -185,7 +185,7 @@ async def test_a_file_of_an_older_schema_is_brought_up_to_date_once_and_keeps_wh
         await store.aclose()
 
     with sqlite3.connect(path) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (len(sqlite.STEPS),)
+        assert connection.execute("PRAGMA user_version").fetchone() == (len(sqlite_file.STEPS),)
         assert connection.execute("SELECT more FROM binding").fetchone() == (7,)
     connection.close()
 
@@ -195,8 +195,10 @@ async def test_a_step_that_fails_leaves_the_file_as_it_was(tmp_path, monkeypatch
     store = SqliteStore(str(path))
     await store.open()
     await store.aclose()
-    before = len(sqlite.STEPS)
-    monkeypatch.setattr(sqlite, "STEPS", (*sqlite.STEPS, ("CREATE TABLE later (name TEXT)", "CREATE TABLE log (a)")))
+    before = len(sqlite_file.STEPS)
+    monkeypatch.setattr(
+        sqlite_file, "STEPS", (*sqlite_file.STEPS, ("CREATE TABLE later (name TEXT)", "CREATE TABLE log (a)"))
+    )
 
     with pytest.raises(StoreError):
         await SqliteStore(str(path)).open()
