@@ -12,7 +12,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from sidecar.errors import SidecarError
 
 MAX_BODY_BYTES = 64 * 1024
-BODY_TIMEOUT_S = 9.5  # with the server's linger the connection is gone within 10 s (case 32)
+BODY_TIMEOUT_S = 9.5  # with the server's linger the connection is gone within 10 s (case L32)
 # What is read is ASCII, so these all mean the same; Java clients name the last two.
 _CHARSETS = frozenset({"utf-8", "us-ascii", "iso-8859-1"})
 
@@ -37,18 +37,18 @@ def ascii_text(body: bytes) -> str:
 
 def _check_head(request: web.BaseRequest, media_types: Collection[str]) -> None:
     content_types = request.headers.getall("Content-Type", [])
-    if len(content_types) > 1 or (not content_types and "" not in media_types):  # case 13
+    if len(content_types) > 1 or (not content_types and "" not in media_types):  # case L13
         raise _wrong_media_type(media_types)
     media_type, *parameters = (content_types or [""])[0].split(";")
-    if media_type.strip().lower() not in media_types:  # traps A1 and A2, case 16
+    if media_type.strip().lower() not in media_types:  # traps A1 and A2, case L16
         raise _wrong_media_type(media_types)
     for parameter in parameters:
         name, _, value = parameter.strip().partition("=")
-        if name.lower() == "charset" and value.strip('"').lower() not in _CHARSETS:  # case 17
+        if name.lower() == "charset" and value.strip('"').lower() not in _CHARSETS:  # case L17
             raise BadRequest("wrong_charset", "charset must be UTF-8")
-    if request.headers.get("Content-Encoding", "identity").lower() != "identity":  # trap A3, case 31
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":  # trap A3, case L31
         raise BadRequest("content_encoding", "the body must not be compressed")
-    if (request.content_length or 0) > MAX_BODY_BYTES:  # trap A2, case 29
+    if (request.content_length or 0) > MAX_BODY_BYTES:  # trap A2, case L29
         raise _too_large()
 
 

@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 Publish = Callable[[Sequence[Logout], int], Awaitable[None]]  # the second: s since the epoch, until when it is kept
 
-ANSWER_S = 0.9  # after the last byte of the request; the rest of the second is for the way back (case 40)
+ANSWER_S = 0.9  # after the last byte of the request; the rest of the second is for the way back (case L40)
 MAX_READING = 512  # bodies on their way, 64 KiB each, of all endpoints together
 QUIET_S = 1.0  # between two lines about the same fault of strangers
 DIGITS = 12  # of a digest in the log
@@ -106,7 +106,7 @@ class Intake:
         """The endpoint of a dialect."""
 
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
-            if request.method != dialect.method:  # cases 4 and 5
+            if request.method != dialect.method:  # cases L4 and L5
                 return error_answer(405, "invalid_request", f"use {dialect.method}", allow=dialect.method)
             return await self._handle(request, dialect)
 

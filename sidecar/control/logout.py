@@ -59,7 +59,7 @@ class LogoutTokens:
         entry.jti, entry.notes, entry.logouts = token.jti, token.notes, (token.logout,)
 
     def accepted(self, request: web.BaseRequest, entry: Entry) -> web.Response:  # noqa: ARG002 - as every dialect's
-        """Exactly 200 and empty: some providers take nothing else (case 2)."""
+        """Exactly 200 and empty: some providers take nothing else (case L2)."""
         return answer(200)
 
     def refused(self, request: web.BaseRequest, refusal: Refusal) -> web.Response:  # noqa: ARG002 - as every dialect's
@@ -70,7 +70,7 @@ class LogoutTokens:
     def _refuse_repetition(self, token: LogoutToken, entry: Entry) -> None:
         """Section 2.6 step 8.
 
-        The same jti with another sid or sub is another token: better a provider's bug than a lost logout (case 152).
+        The same jti with another sid or sub is another token: better a provider's bug than a lost logout (case L152).
         """
         name = name_of(token.issuer, token.jti, token.sid, token.sub)
         if self._seen.get(name, entry.now) is not None:

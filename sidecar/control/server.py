@@ -1,7 +1,7 @@
 """The HTTP server under both control listeners: aiohttp's low-level server, with its habits corrected.
 
 No access log, no decompression of requests, no version in `Server`, no traceback and no HTML in an answer, nothing kept
-by a cache. Handlers see the target as it came: there is no router that would decode or normalise a path (case 37).
+by a cache. Handlers see the target as it came: there is no router that would decode or normalise a path (case L37).
 """
 
 import asyncio

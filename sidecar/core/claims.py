@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from sidecar.errors import SidecarError
 
-MAX_ID_BYTES = 1024  # case 178: OpenID Connect Core allows 255 characters, the field more
+MAX_ID_BYTES = 1024  # case L178: OpenID Connect Core allows 255 characters, the field more
 _NUMERIC_DATE_END = 2**53  # beyond it a JSON number is not exact any more
 
 
@@ -22,7 +22,7 @@ class TokenError(SidecarError):
 def decode_json(raw: bytes) -> Any:
     """The JSON value in `raw`, read strictly: two readers of the same bytes can never disagree about it."""
     try:
-        # Decoded here because `json` would guess UTF-16 and skip a byte order mark (case 62).
+        # Decoded here because `json` would guess UTF-16 and skip a byte order mark (case L62).
         value = json.loads(raw.decode(), object_pairs_hook=_members, parse_constant=_refuse_constant)
         if b"\\u" in raw:
             # Only an escape can hold half a surrogate pair, which no later `encode` would survive (trap A6).
@@ -34,7 +34,7 @@ def decode_json(raw: bytes) -> Any:
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
-    if len(members) != len(pairs):  # RFC 7519 section 4, RFC 7515 section 4, reference cases 64 and 65
+    if len(members) != len(pairs):  # RFC 7519 section 4, RFC 7515 section 4, cases L64 and L65
         raise TokenError("malformed", "a JSON object names a member twice")
     return members
 
@@ -48,18 +48,18 @@ def numeric_date(claims: Mapping[str, Any], name: str) -> float | None:
     value = claims.get(name)
     if value is None:
         return None
-    # bool is an int in Python. NaN fails every comparison, infinities and 10^4000 fail one (case 139).
+    # bool is an int in Python. NaN fails every comparison, infinities and 10^4000 fail one (case L139).
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < _NUMERIC_DATE_END:
         raise TokenError("bad_claim", f"{name} is not a time")
     return float(value)
 
 
 def identifier(claims: Mapping[str, Any], name: str) -> str | None:
-    """A sid or sub. Null and the empty string count as absent: serializers write both (cases 170 and 172)."""
+    """A sid or sub. Null and the empty string count as absent: serializers write both (cases L170 and L172)."""
     value = claims.get(name)
     if value is None or value == "":
         return None
-    if not isinstance(value, str):  # case 173
+    if not isinstance(value, str):  # case L173
         raise TokenError("bad_claim", f"{name} is not a string")
     if len(encoded(value, name)) > MAX_ID_BYTES:
         raise TokenError("bad_claim", f"{name} is longer than {MAX_ID_BYTES} bytes")
@@ -112,7 +112,7 @@ def issue_time(claims: Mapping[str, Any], *, leeway: float, max_age: float, now:
 
 
 def refuse_expired(expires: float, *, leeway: float, now: float) -> None:
-    """RFC 7519 section 4.1.4: on or after exp, it is over (case 142)."""
+    """RFC 7519 section 4.1.4: on or after exp, it is over (case L142)."""
     if now >= expires + leeway:
         raise TokenError("expired", "exp has passed; mend the clocks or raise `leeway`")
 

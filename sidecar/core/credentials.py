@@ -134,7 +134,7 @@ class Carriers:
         return found.reading()
 
     def in_target(self, target: bytes) -> Reading:
-        """The candidates among path and query parameters (reference cases 147 to 150)."""
+        """The candidates among path and query parameters (reference cases 147-150)."""
         if not self.may_be_in(target):
             return NOTHING
         path, _, query = target.partition(b"?")

@@ -141,7 +141,7 @@ class Digester:
     """Keyed digests of identifiers and credentials: BLAKE2b-128 over length-prefixed parts.
 
     The key is the deployment's secret, so that a reader of the store cannot test guesses of e-mail addresses or
-    cookies. The length prefix keeps (`a|`, `b`) and (`a`, `|b`) apart (reference case 176).
+    cookies. The length prefix keeps (`a|`, `b`) and (`a`, `|b`) apart (case L176).
 
     Bindings are written with this key. `others` are keys that are accepted beside it while the secret is being changed:
     bindings and revocations made with them count, and revocations are written with all of them (decision 015).

@@ -27,9 +27,9 @@ from sidecar.core.claims import (
 )
 from sidecar.core.revocation import Logout
 
-EVENT = "http://schemas.openid.net/event/backchannel-logout"  # BCL 2.4: compared byte by byte (case 158)
+EVENT = "http://schemas.openid.net/event/backchannel-logout"  # BCL 2.4: compared byte by byte (case L158)
 NO_EXP_LIFETIME_S = 300  # with `require_exp: false`, how long a token without exp is good
-FAR_EXP_S = 3600  # an exp further ahead than this is legal and worth a note (case 145)
+FAR_EXP_S = 3600  # an exp further ahead than this is legal and worth a note (case L145)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +91,14 @@ def validate(header: Mapping[str, Any], claims: object, *, policy: LogoutPolicy,
     # BCL 2.6 (4), Core 3.1.3.7 (10): the acceptable range is the client's choice.
     issued_at = issue_time(claims, leeway=policy.leeway, max_age=policy.max_age, now=now)
     expires = _check_exp(claims, policy, issued_at, now)
-    check_nbf(claims, leeway=policy.leeway, now=now)  # RFC 7519 section 4.1.5; some send it (case 146)
+    check_nbf(claims, leeway=policy.leeway, now=now)  # RFC 7519 section 4.1.5; some send it (case L146)
     sid, sub = _check_sid_or_sub(claims)
     _check_events(claims)
     _check_nonce(claims)
-    jti = jti_of(claims)  # BCL 2.4 requires it; 2.6 has no step for it (case 149)
+    jti = jti_of(claims)  # BCL 2.4 requires it; 2.6 has no step for it (case L149)
     # BCL 2.6 (8), jti not seen before: optional, needs memory and is therefore the caller's (`jti_replay`).
     # BCL 2.6 (9) to (11), iss, sub and sid match a session: optional and left out. A session that we do not know is
-    # still logged out with success (2.7), and the logout may arrive before its session is bound (case 202).
+    # still logged out with success (2.7), and the logout may arrive before its session is bound (case L202).
     return LogoutToken(
         issuer=policy.issuer,
         client_ids=client_ids,
@@ -118,10 +118,10 @@ def _check_typ(header: Mapping[str, Any], policy: LogoutPolicy) -> None:
     typ = header.get("typ", "")
     if not isinstance(typ, str):
         raise TokenError("wrong_type", "typ in the header is not a string")
-    typ = typ.lower().removeprefix("application/")  # RFC 7515 section 4.1.9 (case 107)
-    if policy.require_typ and typ != "logout+jwt":  # case 110
+    typ = typ.lower().removeprefix("application/")  # RFC 7515 section 4.1.9 (case L107)
+    if policy.require_typ and typ != "logout+jwt":  # case L110
         raise TokenError("wrong_type", "typ is not logout+jwt; `require_typ: false` accepts JWT and an absent typ")
-    if typ not in ("", "jwt", "logout+jwt"):  # another kind of token (cases 184 and 187)
+    if typ not in ("", "jwt", "logout+jwt"):  # another kind of token (cases L184 and L187)
         raise TokenError("wrong_type", "typ is neither absent, JWT nor logout+jwt")
 
 
@@ -133,7 +133,7 @@ def _check_audience(claims: dict[str, Any], header: Mapping[str, Any], policy: L
         raise TokenError("wrong_audience", "aud does not name our `client_id`")
     if not policy.client_ids.union(policy.trusted_audiences).issuperset(names):
         raise TokenError("untrusted_audience", "aud names others too; list those to trust in `trusted_audiences`")
-    if header["alg"].startswith("HS") and len(names) > 1:  # Core leaves it undefined whose secret that is (case 79)
+    if header["alg"].startswith("HS") and len(names) > 1:  # Core leaves it undefined whose secret that is (case L79)
         raise TokenError("wrong_audience", "a token signed with a client secret has one audience")
     return ours
 
@@ -148,7 +148,7 @@ def _check_exp(claims: dict[str, Any], policy: LogoutPolicy, issued_at: float, n
     """BCL 2.6 (4), Core 3.1.3.7 (9). Returns when the token stops being acceptable."""
     expires = numeric_date(claims, "exp")
     if expires is None:
-        if policy.require_exp:  # BCL 2.4, since errata set 1 (case 137)
+        if policy.require_exp:  # BCL 2.4, since errata set 1 (case L137)
             raise TokenError("exp_missing", "exp is missing; `require_exp: false` accepts providers that send none")
         if now - issued_at > NO_EXP_LIFETIME_S:
             raise TokenError("expired", "a token without exp is good for 5 minutes after its iat")
@@ -166,7 +166,7 @@ def _check_sid_or_sub(claims: dict[str, Any]) -> tuple[str | None, str | None]:
 
 
 def _check_events(claims: dict[str, Any]) -> None:
-    """BCL 2.6 (6). The member's object SHOULD be empty and is accepted with content (case 160)."""
+    """BCL 2.6 (6). The member's object SHOULD be empty and is accepted with content (case L160)."""
     events = claims.get("events")
     if not isinstance(events, dict) or not isinstance(events.get(EVENT), dict):
         raise TokenError("events_missing", "events has no back-channel logout member that is a JSON object")
@@ -180,6 +180,6 @@ def _check_nonce(claims: dict[str, Any]) -> None:
 
 def _notes(claims: dict[str, Any], sid: str | None, expires: float, now: float) -> Iterator[str]:
     if sid is None and "sid" in claims:
-        yield "sid_empty"  # taken as a logout of the whole subject (case 172)
+        yield "sid_empty"  # taken as a logout of the whole subject (case L172)
     if expires - now > FAR_EXP_S:
-        yield "exp_far_ahead"  # BCL section 4 advises two minutes (case 145)
+        yield "exp_far_ahead"  # BCL section 4 advises two minutes (case L145)

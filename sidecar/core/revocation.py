@@ -56,7 +56,7 @@ def meant_by(logout: Logout, digester: Digester, *, expires: int) -> Iterator[Re
             yield Revocation(Kind.EVERYBODY, digester.everybody(logout.issuer, client), cutoff, expires)
             continue
         yield from of_logout(*named, sid, sub, cutoff=cutoff, expires=expires)
-        if logout.whole_subject and sid is not None and sub is not None:  # case 208
+        if logout.whole_subject and sid is not None and sub is not None:  # case L208
             yield from of_logout(*named, None, sub, cutoff=cutoff, expires=expires)
 
 

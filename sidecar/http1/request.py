@@ -39,8 +39,8 @@ _SPECIAL = {
     **dict.fromkeys(CLIENT_FIELDS, True),  # only a trusted peer's word counts (`forwarded.py`)
 }
 
-# No tunnel to elsewhere; TRACE, and TRACK of old IIS, reflect cookies (58, 115). PRI begins HTTP/2 (31). Some servers
-# do not care about the case of a method.
+# No tunnel to elsewhere; TRACE, and TRACK of old IIS, reflect cookies (cases 58 and 115). PRI begins HTTP/2
+# (case 31). Some servers do not care whether a method is in upper case.
 _FORBIDDEN_METHODS = frozenset((b"CONNECT", b"TRACE", b"TRACK", b"PRI"))
 _COMMON_METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"))
 

@@ -1,6 +1,6 @@
 """JSON documents from providers over HTTPS: bounded in size and time, no redirects, no proxies, no cookies.
 
-A redirect is an error here (case 116): the operator named the place where the keys are, and nobody else may name
+A redirect is an error here (case L116): the operator named the place where the keys are, and nobody else may name
 another.
 """
 

@@ -44,7 +44,7 @@ EMPTY = KeySet({})
 
 
 def import_keys(document: object) -> KeySet:
-    """Every usable key of a JWKS document; an empty set when there is none (case 232)."""
+    """Every usable key of a JWKS document; an empty set when there is none (case L232)."""
     jwks = document.get("keys") if isinstance(document, dict) else None
     keys: dict[KeyId, Key] = {}
     skipped: Counter[str] = Counter()
@@ -65,7 +65,7 @@ def _import(jwk: object) -> Key | str:
         return "unknown_type"
     if "d" in jwk:  # published for everybody to sign with
         return "private"
-    if jwk.get("use", "sig") != "sig":  # case 92
+    if jwk.get("use", "sig") != "sig":  # case L92
         return "not_for_signatures"
     try:
         with warnings.catch_warnings():

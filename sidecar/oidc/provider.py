@@ -1,10 +1,10 @@
 """The keys of one provider over time: cached, renewed in the background, renewed once more for an unknown key.
 
-Keys are never shared between issuers (case 115): each provider has its own `ProviderKeys`. What holds at any moment:
+Keys are never shared between issuers (case L115): each provider has its own `ProviderKeys`. What holds at any moment:
 
 * At most one load is under way. Whoever needs one joins it.
 * Strangers can make us load at most once in 30 s, by naming a key that nobody has. The first load does not count.
-* A failed load, or one without usable keys, changes nothing: the last good set lives on for 24 h (cases 229 and 232).
+* A failed load, or one without usable keys, changes nothing: the last good set lives on for 24 h (cases L229 and L232).
 * A key that left the set verifies no logout token any more. It goes on verifying session tokens for `retain_s`, so
   that a provider's key rotation logs nobody out.
 """
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 COOL_DOWN_S = 30.0  # between two loads that an unknown key may force
 STALE_S = 24 * 3600.0  # how long keys outlive a provider that does not answer
-CACHE_MAX_S = 3600.0  # case 113: a removed key is noticed within the hour, whatever max-age says
+CACHE_MAX_S = 3600.0  # case L113: a removed key is noticed within the hour, whatever max-age says
 CACHE_DEFAULT_S = 300.0  # also for no-cache, which Keycloak sends: it cannot mean one load per token
 CACHE_MIN_S = 1.0
 RETRY_MIN_S, RETRY_MAX_S = 0.5, 10.0  # background retries after a failure, doubling
@@ -84,7 +84,7 @@ class ProviderKeys:
         return f"{age}; {self._error.reason}: {self._error}"
 
     def has_key_for(self, algorithms: Iterable[str]) -> bool:
-        """Whether the provider publishes any key that fits one of the algorithms (case 85)."""
+        """Whether the provider publishes any key that fits one of the algorithms (case L85)."""
         return any(is_usable(key, alg) for key in self._keys.keys.values() for alg in algorithms)
 
     def candidates(self, kid: str | None, alg: str, *, retired: bool = False) -> Sequence[Key]:
@@ -120,7 +120,7 @@ class ProviderKeys:
             await asyncio.wait({self._joined_load()}, timeout=remaining)
             if self._error is None:
                 return
-            # Case 230: one more try while the budget lasts, because a lost logout is the harm.
+            # Case L230: one more try while the budget lasts, because a lost logout is the harm.
         self._wake.set()  # the background goes on from here, so that the provider's next attempt finds the key
 
     async def run(self) -> None:
@@ -174,7 +174,7 @@ class ProviderKeys:
             return
         if loaded.keys.keys or self._may_be_empty:
             self._succeeded(loaded)
-        else:  # case 232
+        else:  # case L232
             self._failed(KeysUnavailable("no_usable_keys", "the key set holds no key that can verify a signature"))
 
     def _failed(self, error: KeysUnavailable) -> None:

@@ -19,7 +19,7 @@ from sidecar.core.claims import TokenError, decode_json
 
 MAX_TOKEN_CHARS = 64 * 1024
 MAX_HEADER_CHARS = 12 * 1024  # leaves room for an `x5c` chain, which joserfc would refuse
-MAX_KID_CHARS = 1024  # case 94
+MAX_KID_CHARS = 1024  # case L94
 MAX_SIGNATURE_CHARS = 4096  # RSA with 16384 bits needs 2731
 
 ALGORITHMS: Final = frozenset(JWSRegistry.algorithms) - {"none"}
@@ -58,10 +58,10 @@ def parse(token: str) -> Jws:
     """Take a compact JWS apart; raises TokenError for everything that is not exactly one."""
     segments = _segments(token)
     header = decode_json(_decode(segments[0]))
-    if not isinstance(header, dict):  # reference case 58
+    if not isinstance(header, dict):  # case L58
         raise TokenError("malformed", "the header is not a JSON object")
     if "crit" in header or "b64" in header:
-        # RFC 7515 section 4.1.11, RFC 7797 section 7: we understand no extension (cases 100 to 103).
+        # RFC 7515 section 4.1.11, RFC 7797 section 7: we understand no extension (cases L100-L103).
         raise TokenError("malformed", "crit and b64 in the header are not supported")
     return Jws(
         header=header,
@@ -83,7 +83,7 @@ def is_signed_by(jws: Jws, keys: Iterable[Key]) -> bool:
 
 
 def is_usable(key: Key, alg: str) -> bool:
-    """Whether the key is of the type, curve, use and `alg` that the algorithm needs (cases 76, 83 and 92)."""
+    """Whether the key is of the type, curve, use and `alg` that the algorithm needs (cases L76, L83 and L92)."""
     try:
         JWSRegistry.algorithms[alg].check_key(key)
         key.check_key_op("verify")
@@ -93,16 +93,16 @@ def is_usable(key: Key, alg: str) -> bool:
 
 
 def secret_key(secret: bytes) -> Key:
-    """The key of the HS algorithms. Raises ValueError for an empty secret or a public key (case 76)."""
+    """The key of the HS algorithms. Raises ValueError for an empty secret or a public key (case L76)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SecurityWarning)  # providers choose the length of client secrets, not we
         return OctKey.import_key(secret)
 
 
 def checked_algorithms(names: Iterable[str], *, has_secret: bool) -> frozenset[str]:
-    """The algorithms to pin. Raises ValueError: an empty list would mean joserfc's own choice (case 85)."""
+    """The algorithms to pin. Raises ValueError: an empty list would mean joserfc's own choice (case L85)."""
     algorithms = frozenset(names)
-    if not algorithms or not algorithms <= ALGORITHMS:  # `none` is not among them (case 74)
+    if not algorithms or not algorithms <= ALGORITHMS:  # `none` is not among them (case L74)
         raise ValueError(f"algorithms must be some of {', '.join(sorted(ALGORITHMS))}")
     if not has_secret and any(name.startswith("HS") for name in algorithms):
         raise ValueError("the HS algorithms need client_secret")
@@ -113,12 +113,12 @@ def _segments(token: str) -> tuple[bytes, bytes, bytes]:
     if len(token) > MAX_TOKEN_CHARS or not token.isascii():
         raise TokenError("malformed", "not a token in compact form")
     segments = token.encode("ascii").split(b".")
-    if len(segments) == 5:  # a JWE (case 46)
+    if len(segments) == 5:  # a JWE (case L46)
         raise TokenError("encrypted", "the token is encrypted; configure the provider to sign only")
     if len(segments) != 3:
         raise TokenError("malformed", "a token has three segments")
     header, payload, signature = segments
-    if not header or not payload:  # detached content (RFC 7515 appendix F, case 61)
+    if not header or not payload:  # detached content (RFC 7515 appendix F, case L61)
         raise TokenError("malformed", "a segment of the token is empty")
     if len(header) > MAX_HEADER_CHARS or len(signature) > MAX_SIGNATURE_CHARS:
         raise TokenError("malformed", "a segment of the token is too long")
@@ -141,7 +141,7 @@ def _decode(segment: bytes) -> bytes:
 
 def _alg(header: Mapping[str, Any]) -> str:
     alg = header.get("alg")
-    if not isinstance(alg, str):  # reference case 73
+    if not isinstance(alg, str):  # case L73
         raise TokenError("alg_not_allowed", "the header has no alg")
     return alg
 
@@ -151,6 +151,6 @@ def _kid(header: Mapping[str, Any]) -> str | None:
     kid = header.get("kid")
     if kid is None:
         return None
-    if not isinstance(kid, str) or len(kid) > MAX_KID_CHARS:  # case 94
+    if not isinstance(kid, str) or len(kid) > MAX_KID_CHARS:  # case L94
         raise TokenError("malformed", "kid is not a short string")
     return kid

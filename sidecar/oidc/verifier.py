@@ -42,7 +42,7 @@ class Verifier:
     def verify_cached(self, token: str, *, retired: bool = False) -> Verified:
         """Verify with the keys at hand. Raises UnknownKey when fresh keys may help, else TokenError."""
         jws = parse(token)
-        if jws.alg not in self._algorithms:  # case 73 to 85; BCL 2.6 (3), RFC 8725 section 3.1
+        if jws.alg not in self._algorithms:  # cases L73-L85; BCL 2.6 (3), RFC 8725 section 3.1
             raise TokenError("alg_not_allowed", "alg is not among the provider's `algorithms`")
         if not is_signed_by(jws, self._candidates(jws, retired=retired)):
             if jws.kid is None and not self._secret_signs(jws):
@@ -52,7 +52,7 @@ class Verifier:
         return Verified(jws.header, jws.unverified_claims())
 
     async def verify(self, token: str, *, retired: bool = False, budget_s: float = 0.5) -> Verified:
-        """The same, with one renewal of the keys where that may help (Core 10.1.1, case 88)."""
+        """The same, with one renewal of the keys where that may help (Core 10.1.1, case L88)."""
         try:
             return self.verify_cached(token, retired=retired)
         except UnknownKey:
@@ -69,7 +69,7 @@ class Verifier:
 
     def _candidates(self, jws: Jws, *, retired: bool) -> Sequence[Key]:
         if self._secret_signs(jws):
-            return self._secret  # and never anything from the key set (case 76)
+            return self._secret  # and never anything from the key set (case L76)
         keys = self._keys.candidates(jws.kid, jws.alg, retired=retired)
         if keys:
             return keys

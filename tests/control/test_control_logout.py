@@ -161,7 +161,7 @@ def is_refused(answer: Answer) -> bool:
     )
 
 
-async def test_a_valid_logout_is_answered_with_an_empty_200_and_published(bench: Bench) -> None:  # cases 1 and 2
+async def test_a_valid_logout_is_answered_with_an_empty_200_and_published(bench: Bench) -> None:  # cases L1 and L2
     before = clock.wall()
     answer = await bench.post(token())
 
@@ -183,13 +183,13 @@ async def test_nothing_in_an_answer_tells_what_we_are_made_of(bench: Bench) -> N
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"])
-async def test_every_method_but_post_is_405(bench: Bench, method: str) -> None:  # cases 4 and 5
+async def test_every_method_but_post_is_405(bench: Bench, method: str) -> None:  # cases L4 and L5
     answer = await bench.send(method=method, query=f"?logout_token={token()}")
     assert (answer.status, answer.headers["Allow"], answer.headers["Cache-Control"]) == (405, "POST", "no-store")
     assert bench.log.applied == []
 
 
-async def test_a_token_in_the_query_is_never_read(bench: Bench) -> None:  # cases 8 and 10
+async def test_a_token_in_the_query_is_never_read(bench: Bench) -> None:  # cases L8 and L10
     answer = await bench.post(query=f"?logout_token={token(sid='in-query')}")
     assert is_refused(answer)
     assert answer.reason == "missing_token"
@@ -200,19 +200,19 @@ async def test_a_token_in_the_query_is_never_read(bench: Bench) -> None:  # case
 
 CONTENT_TYPES = [
     (FORM, True),
-    (FORM + "; charset=UTF-8", True),  # case 11
+    (FORM + "; charset=UTF-8", True),  # case L11
     (FORM + ';charset="utf-8"', True),
     (FORM + "; charset=ISO-8859-1", True),
     (FORM.upper(), True),
-    (FORM + "; charset=klingon", False),  # case 17
+    (FORM + "; charset=klingon", False),  # case L17
     (FORM + "; charset=utf-16", False),
     (FORM + "; charset=", False),
-    ("text/plain", False),  # case 16
+    ("text/plain", False),  # case L16
     ("application/jwt", False),
     ("application/json", False),
     ("multipart/form-data; boundary=x", False),  # trap A1
     (FORM + "x", False),
-    ("", False),  # case 13
+    ("", False),  # case L13
     (";;;", False),
 ]
 
@@ -223,7 +223,7 @@ async def test_only_the_form_media_type_is_read(bench: Bench, content_type: str,
     assert is_accepted(answer) if accepted else is_refused(answer), answer
 
 
-async def test_a_body_without_a_content_type_is_refused(bench: Bench) -> None:  # case 13
+async def test_a_body_without_a_content_type_is_refused(bench: Bench) -> None:  # case L13
     body = f"logout_token={token()}".encode()
     head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
     assert (await bench.raw(head.encode() + body)).startswith(b"HTTP/1.1 400 ")
@@ -238,25 +238,25 @@ async def test_two_content_types_are_ambiguous(bench: Bench) -> None:
 
 
 BODIES = [
-    ("19 empty", lambda token: b"", "missing_token"),
-    ("20 token empty", lambda token: b"logout_token=", "missing_token"),
-    ("20 name only", lambda token: b"logout_token", "missing_token"),
-    ("16 the bare token", lambda token: token.encode(), "missing_token"),
-    ("22 twice the same", lambda token: f"logout_token={token}&logout_token={token}".encode(), "duplicate_parameter"),
-    ("22 once empty", lambda token: f"logout_token=&logout_token={token}".encode(), "duplicate_parameter"),
+    ("L19 empty", lambda token: b"", "missing_token"),
+    ("L20 token empty", lambda token: b"logout_token=", "missing_token"),
+    ("L20 name only", lambda token: b"logout_token", "missing_token"),
+    ("L16 the bare token", lambda token: token.encode(), "missing_token"),
+    ("L22 twice the same", lambda token: f"logout_token={token}&logout_token={token}".encode(), "duplicate_parameter"),
+    ("L22 once empty", lambda token: f"logout_token=&logout_token={token}".encode(), "duplicate_parameter"),
     ("name in another case", lambda token: f"Logout_Token={token}".encode(), "missing_token"),
-    ("188 a command token", lambda token: f"command_token={token}".encode(), "missing_token"),
+    ("L188 a command token", lambda token: f"command_token={token}".encode(), "missing_token"),
     ("WSO2 before 2018", lambda token: f"logoutToken={token}".encode(), "missing_token"),
-    ("26 plus", lambda token: f"logout_token={token}+".encode(), "malformed"),
-    ("26 space", lambda token: f"logout_token=%20{token}".encode(), "malformed"),
-    ("26 newline", lambda token: f"logout_token={token}%0A".encode(), "malformed"),
-    ("26 raw newline", lambda token: f"logout_token={token}\r\n".encode(), "malformed"),
+    ("L26 plus", lambda token: f"logout_token={token}+".encode(), "malformed"),
+    ("L26 space", lambda token: f"logout_token=%20{token}".encode(), "malformed"),
+    ("L26 newline", lambda token: f"logout_token={token}%0A".encode(), "malformed"),
+    ("L26 raw newline", lambda token: f"logout_token={token}\r\n".encode(), "malformed"),
     ("NUL", lambda token: f"logout_token={token}%00".encode(), "malformed"),
     ("not ASCII", lambda token: b"logout_token=\xff\xfe", "malformed"),
     ("broken escape", lambda token: f"logout_token=%{token}".encode(), "malformed"),
     ("semicolons do not separate", lambda token: f"a=b;logout_token={token}".encode(), "missing_token"),
     ("too many fields", lambda token: b"a=b&" * 1001 + f"logout_token={token}".encode(), "too_large"),
-    ("29 a byte too large", lambda token: f"logout_token={token}&a=".encode().ljust(64 * 1024 + 1, b"x"), "too_large"),
+    ("L29 a byte too large", lambda token: f"logout_token={token}&a=".encode().ljust(64 * 1024 + 1, b"x"), "too_large"),
 ]
 
 
@@ -271,11 +271,11 @@ async def test_a_body_without_exactly_one_token_is_refused(
 
 
 GOOD_BODIES = [
-    ("23 fields that we do not know", lambda token: f"ignored_parameter=1&logout_token={token}&state=%FF&client_id=x"),
-    ("23 fields of raw bytes", lambda token: f"a=\u00ff&logout_token={token}"),
-    ("25 percent-encoded", lambda token: "logout_token=" + "".join(f"%{ord(char):02X}" for char in token)),
-    ("25 encoded full stops", lambda token: "logout_token=" + quote(token, safe="").replace(".", "%2e")),
-    ("29 exactly 64 KiB", lambda token: f"logout_token={token}&a=".ljust(64 * 1024, "x")),
+    ("L23 fields that we do not know", lambda token: f"ignored_parameter=1&logout_token={token}&state=%FF&client_id=x"),
+    ("L23 fields of raw bytes", lambda token: f"a=\u00ff&logout_token={token}"),
+    ("L25 percent-encoded", lambda token: "logout_token=" + "".join(f"%{ord(char):02X}" for char in token)),
+    ("L25 encoded full stops", lambda token: "logout_token=" + quote(token, safe="").replace(".", "%2e")),
+    ("L29 exactly 64 KiB", lambda token: f"logout_token={token}&a=".ljust(64 * 1024, "x")),
 ]
 
 
@@ -297,7 +297,7 @@ async def test_a_chunked_body_is_read_and_its_size_bounded(bench: Bench) -> None
         assert response.status == 400
 
 
-async def test_a_body_that_announces_too_much_is_refused_before_it_is_sent(bench: Bench) -> None:  # case 29
+async def test_a_body_that_announces_too_much_is_refused_before_it_is_sent(bench: Bench) -> None:  # case L29
     head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: {FORM}\r\nContent-Length: 65537\r\n\r\n"
     answer = await bench.raw(head.encode())
     assert answer.startswith(b"HTTP/1.1 400 ")
@@ -326,14 +326,14 @@ async def test_a_body_that_breaks_off_is_400_without_a_traceback(
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "x"])
-async def test_a_compressed_body_is_refused_unopened(bench: Bench, encoding: str) -> None:  # case 31
+async def test_a_compressed_body_is_refused_unopened(bench: Bench, encoding: str) -> None:  # case L31
     body = gzip.compress(f"logout_token={token()}&a={'x' * 10_000_000}".encode())
     answer = await bench.send(body, Content_Encoding=encoding)
     assert is_refused(answer)
     assert answer.reason == "content_encoding"
 
 
-async def test_a_body_that_stalls_ends_in_400_while_others_are_served(  # case 32
+async def test_a_body_that_stalls_ends_in_400_while_others_are_served(  # case L32
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bodies_of, "BODY_TIMEOUT_S", 0.2)
@@ -354,7 +354,7 @@ def test_the_body_has_ten_seconds() -> None:
     assert bodies_of.BODY_TIMEOUT_S + server.LINGER_S == 10
 
 
-async def test_cookies_and_authorization_are_ignored(bench: Bench) -> None:  # case 34
+async def test_cookies_and_authorization_are_ignored(bench: Bench) -> None:  # case L34
     answer = await bench.send(f"logout_token={token()}".encode(), Cookie="a=b; JSESSIONID='x", Authorization="Basic x")
     assert is_accepted(answer)
     assert "Set-Cookie" not in answer.headers
@@ -374,7 +374,7 @@ async def test_cookies_and_authorization_are_ignored(bench: Bench) -> None:  # c
         "/",
     ],
 )
-async def test_a_look_alike_of_the_path_is_404_and_no_logout(bench: Bench, path: str) -> None:  # case 37
+async def test_a_look_alike_of_the_path_is_404_and_no_logout(bench: Bench, path: str) -> None:  # case L37
     body = f"logout_token={token()}"
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: {FORM}\r\n"
     answer = await bench.raw(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
@@ -387,7 +387,7 @@ async def test_a_look_alike_of_the_path_is_404_and_no_logout(bench: Bench, path:
     ("version", "header"),
     [("1.1", "Connection: close\r\nExpect: 100-continue"), ("1.0", "X: y"), ("1.1", "Connection: close")],
 )
-async def test_old_and_careful_clients_are_served(bench: Bench, version: str, header: str) -> None:  # case 38
+async def test_old_and_careful_clients_are_served(bench: Bench, version: str, header: str) -> None:  # case L38
     body = f"logout_token={token()}"
     head = f"POST {PATH} HTTP/{version}\r\nHost: x\r\n{header}\r\nContent-Type: {FORM}\r\n"
     answer = await bench.raw(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
@@ -421,21 +421,21 @@ async def test_malformed_http_is_400_without_a_traceback(bench: Bench, data: byt
 
 
 REJECTED = [
-    ("67 signed by another key", lambda: token(RSAKey.generate_key(2048, {"kid": "k1"})), "bad_signature"),
-    ("89 unknown key", lambda: token(OTHER), "unknown_kid"),
-    ("115 another issuer's key", lambda: token(KEY, iss=OTHER_ISSUER), "unknown_kid"),
-    ("118 unknown issuer", lambda: token(iss=ISSUER + "/"), "wrong_issuer"),
-    ("118 no issuer", lambda: token(iss=GONE), "wrong_issuer"),
-    ("118 issuer a list", lambda: token(iss=[ISSUER]), "wrong_issuer"),
-    ("73 none", lambda: token(header={"alg": "none"}), "alg_not_allowed"),
-    ("46 encrypted", lambda: "a.b.c.d.e", "encrypted"),
-    ("43 no token", lambda: "invalid", "malformed"),
-    ("142 expired", lambda: token(exp=1), "expired"),
-    ("137 no exp", lambda: token(exp=GONE), "exp_missing"),
-    ("164 nonce", lambda: token(nonce="n"), "nonce_present"),
-    ("155 no event", lambda: token(events=GONE), "events_missing"),
-    ("166 nobody", lambda: token(sid=GONE, sub=GONE), "no_sub_or_sid"),
-    ("122 other client", lambda: token(aud="shop"), "wrong_audience"),
+    ("L67 signed by another key", lambda: token(RSAKey.generate_key(2048, {"kid": "k1"})), "bad_signature"),
+    ("L89 unknown key", lambda: token(OTHER), "unknown_kid"),
+    ("L115 another issuer's key", lambda: token(KEY, iss=OTHER_ISSUER), "unknown_kid"),
+    ("L118 unknown issuer", lambda: token(iss=ISSUER + "/"), "wrong_issuer"),
+    ("L118 no issuer", lambda: token(iss=GONE), "wrong_issuer"),
+    ("L118 issuer a list", lambda: token(iss=[ISSUER]), "wrong_issuer"),
+    ("L73 none", lambda: token(header={"alg": "none"}), "alg_not_allowed"),
+    ("L46 encrypted", lambda: "a.b.c.d.e", "encrypted"),
+    ("L43 no token", lambda: "invalid", "malformed"),
+    ("L142 expired", lambda: token(exp=1), "expired"),
+    ("L137 no exp", lambda: token(exp=GONE), "exp_missing"),
+    ("L164 nonce", lambda: token(nonce="n"), "nonce_present"),
+    ("L155 no event", lambda: token(events=GONE), "events_missing"),
+    ("L166 nobody", lambda: token(sid=GONE, sub=GONE), "no_sub_or_sid"),
+    ("L122 other client", lambda: token(aud="shop"), "wrong_audience"),
     ("A6 half a surrogate pair", lambda: token(sid="\ud800"), "malformed"),
 ]
 
@@ -454,25 +454,27 @@ async def test_an_invalid_token_changes_nothing_and_says_why(
     assert metrics.logout_tokens.labels("rejected", reason)._value.get() == before + 1
 
 
-async def test_each_issuer_logs_out_its_own_sessions_only(bench: Bench) -> None:  # case 205
+async def test_each_issuer_logs_out_its_own_sessions_only(bench: Bench) -> None:  # case L205
     assert is_accepted(await bench.post(token(OTHER, iss=OTHER_ISSUER)))
     digests = {revocation.digest for revocation in bench.log.applied}
     assert sid("session-1", OTHER_ISSUER) in digests
     assert sid("session-1", ISSUER) not in digests
 
 
-async def test_a_session_that_nobody_knows_and_a_repeated_token_are_successes(bench: Bench) -> None:  # 151, 199, 200
+async def test_a_session_that_nobody_knows_and_a_repeated_token_are_successes(  # cases L151, L199 and L200
+    bench: Bench,
+) -> None:
     value = token()
     assert [is_accepted(await bench.post(value)) for _ in range(3)] == [True] * 3
 
 
-async def test_a_rotated_key_is_fetched_on_the_way(bench: Bench) -> None:  # case 88
+async def test_a_rotated_key_is_fetched_on_the_way(bench: Bench) -> None:  # case L88
     bench.source.keys = (KEY, OTHER)
     assert is_accepted(await bench.post(token(OTHER)))
     assert bench.source.loads == 2
 
 
-async def test_an_invalid_token_is_invalid_even_when_the_store_is_down(bench: Bench) -> None:  # case 226
+async def test_an_invalid_token_is_invalid_even_when_the_store_is_down(bench: Bench) -> None:  # case L226
     bench.log.error = StoreError("store_unavailable", "down")
     answer = await bench.post(token(nonce="n"))
     assert is_refused(answer)
@@ -491,10 +493,10 @@ async def test_without_the_store_it_is_no_success_but_enforced_here(bench: Bench
     assert sid("session-1") in {revocation.digest for revocation in bench.log.applied}
 
     bench.log.error = None
-    assert is_accepted(await bench.post(token()))  # a retry is safe (case 227)
+    assert is_accepted(await bench.post(token()))  # a retry is safe (case L227)
 
 
-async def test_a_store_that_hangs_is_answered_for_within_a_second_and_not_interrupted(bench: Bench) -> None:  # case 40
+async def test_a_store_that_hangs_is_answered_for_within_a_second_and_not_interrupted(bench: Bench) -> None:  # case L40
     bench.log.open.clear()
     before = clock.boot()
     answer = await bench.post(token())
@@ -555,7 +557,7 @@ async def test_only_so_many_bodies_are_read_at_once(bench: Bench, monkeypatch: p
     assert (await bench.post(token())).reason == "busy"
 
 
-async def test_a_replay_is_refused_only_where_asked_and_only_after_success(bench: Bench) -> None:  # case 151
+async def test_a_replay_is_refused_only_where_asked_and_only_after_success(bench: Bench) -> None:  # case L151
     bench.switch(jti_replay="reject")
     value = token(jti="j1")
     bench.log.error = StoreError("store_unavailable")
@@ -563,7 +565,7 @@ async def test_a_replay_is_refused_only_where_asked_and_only_after_success(bench
     bench.log.error = None
     assert is_accepted(await bench.post(value))  # the provider's retry
     assert (await bench.post(value)).reason == "replayed_jti"
-    assert is_accepted(await bench.post(token(jti="j1", sid="session-2")))  # case 152: another logout
+    assert is_accepted(await bench.post(token(jti="j1", sid="session-2")))  # case L152: another logout
     assert is_accepted(await bench.post(token(jti="j2")))
 
 
@@ -607,7 +609,7 @@ async def test_one_line_is_logged_for_each_token_and_names_nobody(bench: Bench) 
         assert secret not in everything
 
 
-async def test_oddities_are_noted_in_the_log(bench: Bench) -> None:  # case 172
+async def test_oddities_are_noted_in_the_log(bench: Bench) -> None:  # case L172
     assert is_accepted(await bench.post(token(sid=None)))
     line = bench.lines[-1]
     assert (line["result"], line["reason"], line["notes"]) == ("accepted", "sid_empty", "sid_empty")

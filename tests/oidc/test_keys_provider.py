@@ -310,7 +310,7 @@ async def test_a_rotated_key_is_found_by_one_refetch(fake: FakeProvider, session
     assert fake.count("/jwks") == 2
 
 
-async def test_an_unknown_kid_forces_one_refetch_in_thirty_seconds(  # cases 88 and 89
+async def test_an_unknown_kid_forces_one_refetch_in_thirty_seconds(  # cases L88 and L89
     fake: FakeProvider, session: aiohttp.ClientSession
 ) -> None:
     clock = Clock()
@@ -344,7 +344,7 @@ async def test_a_bad_signature_under_a_known_kid_fetches_nothing(
     assert fake.count("/jwks") == 1
 
 
-async def test_a_key_that_left_the_set_verifies_session_tokens_only(  # case 113
+async def test_a_key_that_left_the_set_verifies_session_tokens_only(  # case L113
     fake: FakeProvider, session: aiohttp.ClientSession
 ) -> None:
     clock = Clock()
@@ -421,7 +421,7 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("broken", "reason"), BROKEN, ids=lambda value: getattr(value, "__name__", value))
-async def test_a_broken_answer_keeps_the_last_good_set(  # cases 116, 229 and 232
+async def test_a_broken_answer_keeps_the_last_good_set(  # cases L116, L229 and L232
     fake: FakeProvider, session: aiohttp.ClientSession, broken: Any, reason: str
 ) -> None:
     keys, verifier = with_url(fake, session)
@@ -462,7 +462,7 @@ async def test_stale_keys_work_for_a_day(fake: FakeProvider, session: aiohttp.Cl
         verifier.verify_cached(token(OLD), retired=True)
 
 
-async def test_an_unknown_kid_is_tried_again_while_the_budget_lasts(  # case 230
+async def test_an_unknown_kid_is_tried_again_while_the_budget_lasts(  # case L230
     fake: FakeProvider, session: aiohttp.ClientSession
 ) -> None:
     _, verifier = with_url(fake, session)
@@ -567,7 +567,7 @@ async def test_the_cache_directive_is_read(value: str, max_age: int | None) -> N
 
 
 async def test_no_address_in_a_header_is_ever_asked(fake: FakeProvider, session: aiohttp.ClientSession) -> None:
-    _, verifier = with_url(fake, session)  # case 95
+    _, verifier = with_url(fake, session)  # case L95
     for name in ("jku", "x5u"):
         header = {"alg": "RS256", "kid": "attacker", name: f"{fake.url}/attacker"}
         with pytest.raises(UnknownKey):
@@ -575,7 +575,7 @@ async def test_no_address_in_a_header_is_ever_asked(fake: FakeProvider, session:
     assert set(fake.asked) == {"/jwks"}
 
 
-async def test_keys_that_fit_no_configured_algorithm_are_a_problem(  # case 85
+async def test_keys_that_fit_no_configured_algorithm_are_a_problem(  # case L85
     fake: FakeProvider, session: aiohttp.ClientSession
 ) -> None:
     keys, verifier = with_url(fake, session)
@@ -598,7 +598,7 @@ async def test_tokens_that_come_while_the_provider_is_down_do_not_flood_it(
     assert fake.count("/jwks") <= 6  # 200 tokens in less than a second
 
 
-async def test_two_issuers_never_share_a_key(fake: FakeProvider, session: aiohttp.ClientSession) -> None:  # case 115
+async def test_two_issuers_never_share_a_key(fake: FakeProvider, session: aiohttp.ClientSession) -> None:  # case L115
     other = FakeProvider()
     other.keys = jwks(NEW)
     async with serving(other) as port:

@@ -93,20 +93,20 @@ def flipped(segment: str) -> str:
 
 
 STRUCTURE = [
-    ("43 not a JWT", "not-a-jwt", "malformed"),
-    ("43 empty", "", "malformed"),
-    ("44 two segments", f"{HEAD}.{BODY}", "malformed"),
-    ("46 five segments", f"{HEAD}.{BODY}.{SIGNATURE}.{BODY}.{SIGNATURE}", "encrypted"),
-    ("55 JSON serialization", json.dumps({"payload": BODY, "protected": HEAD, "signature": SIGNATURE}), "malformed"),
-    ("61 detached", f"{HEAD}..{SIGNATURE}", "malformed"),
+    ("L43 not a JWT", "not-a-jwt", "malformed"),
+    ("L43 empty", "", "malformed"),
+    ("L44 two segments", f"{HEAD}.{BODY}", "malformed"),
+    ("L46 five segments", f"{HEAD}.{BODY}.{SIGNATURE}.{BODY}.{SIGNATURE}", "encrypted"),
+    ("L55 JSON serialization", json.dumps({"payload": BODY, "protected": HEAD, "signature": SIGNATURE}), "malformed"),
+    ("L61 detached", f"{HEAD}..{SIGNATURE}", "malformed"),
     ("no header", f".{BODY}.{SIGNATURE}", "malformed"),
     ("no signature", f"{HEAD}.{BODY}.", "bad_signature"),
-    ("67 another payload", f"{HEAD}.{b64(b'{}').decode()}.{SIGNATURE}", "bad_signature"),
-    ("68 another signature", f"{HEAD}.{BODY}.{flipped(SIGNATURE)}", "bad_signature"),
-    ("26 space in front", " " + OK, "malformed"),
-    ("26 newline at the end", OK + "\n", "malformed"),
-    ("26 newline inside", OK[:50] + "\n" + OK[50:], "malformed"),
-    ("26 plus", OK.replace(SIGNATURE, "+" + SIGNATURE[1:]), "malformed"),
+    ("L67 another payload", f"{HEAD}.{b64(b'{}').decode()}.{SIGNATURE}", "bad_signature"),
+    ("L68 another signature", f"{HEAD}.{BODY}.{flipped(SIGNATURE)}", "bad_signature"),
+    ("L26 space in front", " " + OK, "malformed"),
+    ("L26 newline at the end", OK + "\n", "malformed"),
+    ("L26 newline inside", OK[:50] + "\n" + OK[50:], "malformed"),
+    ("L26 plus", OK.replace(SIGNATURE, "+" + SIGNATURE[1:]), "malformed"),
     ("padded signature", OK + "==", "malformed"),
     ("padded header", f"{HEAD}=.{BODY}.{SIGNATURE}", "malformed"),
     ("unused bits in the signature", f"{HEAD}.{BODY}.{with_bits(SIGNATURE)}", "malformed"),
@@ -126,35 +126,35 @@ async def test_what_is_not_exactly_one_compact_jws_is_refused(value: str, reason
 
 HEADERS = [
     # case, raw header; the token is validly signed, so only the header rule can refuse it
-    ("58 a string", b'"alg"', "malformed"),
-    ("58 a list", b'["alg"]', "malformed"),
-    ("58 a number", b"5", "malformed"),
-    ("58 null", b"null", "malformed"),
+    ("L58 a string", b'"alg"', "malformed"),
+    ("L58 a list", b'["alg"]', "malformed"),
+    ("L58 a number", b"5", "malformed"),
+    ("L58 null", b"null", "malformed"),
     ("not JSON", b"{", "malformed"),
-    ("65 alg twice", b'{"alg":"RS256","alg":"RS256","kid":"k1"}', "malformed"),
-    ("62 not UTF-8", b'{"alg":"RS256","kid":"k1","x":"\xff"}', "malformed"),
+    ("L65 alg twice", b'{"alg":"RS256","alg":"RS256","kid":"k1"}', "malformed"),
+    ("L62 not UTF-8", b'{"alg":"RS256","kid":"k1","x":"\xff"}', "malformed"),
     ("J4 deep", b'{"alg":"RS256","kid":"k1","x":' + b"[" * 3000 + b"]" * 3000 + b"}", "malformed"),
     ("J9 far too long", b'{"alg":"RS256","kid":"k1","x":"' + b"x" * 10_000 + b'"}', "malformed"),
-    ("73 none", b'{"alg":"none","kid":"k1"}', "alg_not_allowed"),
-    ("73 nOnE", b'{"alg":"nOnE","kid":"k1"}', "alg_not_allowed"),
-    ("73 empty", b'{"alg":"","kid":"k1"}', "alg_not_allowed"),
-    ("73 null", b'{"alg":null,"kid":"k1"}', "alg_not_allowed"),
-    ("73 missing", b'{"kid":"k1"}', "alg_not_allowed"),
+    ("L73 none", b'{"alg":"none","kid":"k1"}', "alg_not_allowed"),
+    ("L73 nOnE", b'{"alg":"nOnE","kid":"k1"}', "alg_not_allowed"),
+    ("L73 empty", b'{"alg":"","kid":"k1"}', "alg_not_allowed"),
+    ("L73 null", b'{"alg":null,"kid":"k1"}', "alg_not_allowed"),
+    ("L73 missing", b'{"kid":"k1"}', "alg_not_allowed"),
     ("J5 alg a list", b'{"alg":["RS256"],"kid":"k1"}', "alg_not_allowed"),
     ("another alg than pinned", b'{"alg":"RS512","kid":"k1"}', "alg_not_allowed"),
     ("an alg that nobody knows", b'{"alg":"RS257","kid":"k1"}', "alg_not_allowed"),
-    ("94 kid a number", b'{"alg":"RS256","kid":1}', "malformed"),
-    ("94 kid of 2 KiB", b'{"alg":"RS256","kid":"' + b"k" * 2048 + b'"}', "malformed"),
-    ("94 kid a path", b'{"alg":"RS256","kid":"../../etc/x"}', "unknown_kid"),
-    ("94 kid SQL", b'{"alg":"RS256","kid":"\' OR 1=1 --"}', "unknown_kid"),
-    ("100 crit with its parameter", b'{"alg":"RS256","kid":"k1","crit":["urn:x"],"urn:x":1}', "malformed"),
-    ("101 crit empty", b'{"alg":"RS256","kid":"k1","crit":[]}', "malformed"),
-    ("101 crit null", b'{"alg":"RS256","kid":"k1","crit":null}', "malformed"),
-    ("101 crit a number", b'{"alg":"RS256","kid":"k1","crit":5}', "malformed"),
+    ("L94 kid a number", b'{"alg":"RS256","kid":1}', "malformed"),
+    ("L94 kid of 2 KiB", b'{"alg":"RS256","kid":"' + b"k" * 2048 + b'"}', "malformed"),
+    ("L94 kid a path", b'{"alg":"RS256","kid":"../../etc/x"}', "unknown_kid"),
+    ("L94 kid SQL", b'{"alg":"RS256","kid":"\' OR 1=1 --"}', "unknown_kid"),
+    ("L100 crit with its parameter", b'{"alg":"RS256","kid":"k1","crit":["urn:x"],"urn:x":1}', "malformed"),
+    ("L101 crit empty", b'{"alg":"RS256","kid":"k1","crit":[]}', "malformed"),
+    ("L101 crit null", b'{"alg":"RS256","kid":"k1","crit":null}', "malformed"),
+    ("L101 crit a number", b'{"alg":"RS256","kid":"k1","crit":5}', "malformed"),
     ("J5 crit a list of lists", b'{"alg":"RS256","kid":"k1","crit":[[]]}', "malformed"),
     ("J6 crit a known name", b'{"alg":"RS256","kid":"k1","crit":["kid"]}', "malformed"),
     ("J6 b64 false", b'{"alg":"RS256","kid":"k1","b64":false,"crit":["b64"]}', "malformed"),
-    ("103 b64 true", b'{"alg":"RS256","kid":"k1","b64":true}', "malformed"),
+    ("L103 b64 true", b'{"alg":"RS256","kid":"k1","b64":true}', "malformed"),
 ]
 
 
@@ -170,9 +170,9 @@ async def test_a_header_that_breaks_a_rule_is_refused_although_the_signature_is_
 PAYLOADS = [
     ("J3 a list", b"[1]"),
     ("J3 a string", b'"x"'),
-    ("59 not JSON", b"hello"),
-    ("62 byte order mark", b"\xef\xbb\xbf{}"),
-    ("64 sid twice", b'{"sid":"a","sid":"b"}'),
+    ("L59 not JSON", b"hello"),
+    ("L62 byte order mark", b"\xef\xbb\xbf{}"),
+    ("L64 sid twice", b'{"sid":"a","sid":"b"}'),
     ("J4 deep", b'{"iss":' + b"[" * 40_000),
     ("J1 NaN", b'{"exp":NaN}'),
 ]
@@ -186,9 +186,9 @@ async def test_a_payload_that_is_no_strict_json_object_is_malformed(payload: byt
 
 
 ACCEPTED = [
-    ("86 no kid, one key", {"kid": None}),
-    ("97 jku, x5u and jwk are ignored", {"jku": "https://evil.example", "x5u": "https://evil.example", "jwk": {}}),
-    ("97 jku of the wrong type", {"jku": 5, "x5t": [], "x5c": "x"}),
+    ("L86 no kid, one key", {"kid": None}),
+    ("L97 jku, x5u and jwk are ignored", {"jku": "https://evil.example", "x5u": "https://evil.example", "jwk": {}}),
+    ("L97 jku of the wrong type", {"jku": 5, "x5t": [], "x5c": "x"}),
     ("J7 unknown parameters", {"iss": ISSUER, "foo": {"bar": 1}}),
     ("J9 a long certificate chain", {"x5c": ["x" * 6000]}),
 ]
@@ -199,7 +199,7 @@ async def test_header_parameters_that_we_do_not_use_do_no_harm(header: dict[str,
     assert (await verifier(RSA)).verify_cached(token(**header)).claims == CLAIMS
 
 
-async def test_a_token_of_60_kib_is_verified() -> None:  # case 71
+async def test_a_token_of_60_kib_is_verified() -> None:  # case L71
     payload = json.dumps({**CLAIMS, "padding": "x" * 44_000}).encode()
     value = signed(b'{"alg":"RS256","kid":"k1"}', payload, RSA)
     assert len(value) > 58_000
@@ -219,7 +219,7 @@ SIGNERS = [
 
 
 @pytest.mark.parametrize(("alg", "key"), SIGNERS, ids=[alg for alg, _ in SIGNERS])
-async def test_a_configured_algorithm_is_accepted_and_every_other_refused(alg: str, key: Key) -> None:  # case 80
+async def test_a_configured_algorithm_is_accepted_and_every_other_refused(alg: str, key: Key) -> None:  # case L80
     value = token(key, alg)
     everything = public(*{id(key): key for _, key in SIGNERS}.values())
     provider = ProviderKeys(issuer=ISSUER, source=Given(everything))
@@ -233,11 +233,11 @@ async def test_a_configured_algorithm_is_accepted_and_every_other_refused(alg: s
 
 MISMATCHES = [
     # case, pinned, what the header says, signed with, key, published keys, reason
-    ("82 PS256 under RS256", "RS256", "RS256", "PS256", RSA, RSA, "bad_signature"),
-    ("83 ES256 with a P-384 key", "ES256", "ES256", "ES384", P384, P384, "unknown_kid"),
+    ("L82 PS256 under RS256", "RS256", "RS256", "PS256", RSA, RSA, "bad_signature"),
+    ("L83 ES256 with a P-384 key", "ES256", "ES256", "ES384", P384, P384, "unknown_kid"),
     ("ES256 with an RSA key", "ES256", "ES256", "RS256", RSA, RSA, "unknown_kid"),
-    ("115 another issuer's key with our kid", "RS256", "RS256", "RS256", OTHER_RSA, RSA, "bad_signature"),
-    ("95 jwk of the attacker", "RS256", "RS256", "RS256", OTHER_RSA, RSA, "bad_signature"),
+    ("L115 another issuer's key with our kid", "RS256", "RS256", "RS256", OTHER_RSA, RSA, "bad_signature"),
+    ("L95 jwk of the attacker", "RS256", "RS256", "RS256", OTHER_RSA, RSA, "bad_signature"),
 ]
 
 
@@ -256,7 +256,7 @@ async def test_algorithm_and_key_must_belong_together(
 
 
 @pytest.mark.parametrize("encoding", ["PEM", "DER"])
-async def test_a_public_key_is_no_hmac_secret(encoding: Any) -> None:  # case 76
+async def test_a_public_key_is_no_hmac_secret(encoding: Any) -> None:  # case L76
     material = RSA.as_bytes(encoding=encoding, private=False)
     signing_input = b64(b'{"alg":"HS256","kid":"k1"}') + b"." + b64(json.dumps(CLAIMS).encode())
     value = (signing_input + b"." + b64(hmac.digest(material, signing_input, "sha256"))).decode()
@@ -323,7 +323,7 @@ async def test_a_key_that_changed_without_a_kid_is_fetched() -> None:
 
 
 @pytest.mark.parametrize("algorithms", [[], ["none"], ["RS256", "none"], ["RS257"], ["HS256"], ["HS512", "RS256"]])
-def test_algorithms_that_cannot_be_pinned_stop_the_start(algorithms: list[str]) -> None:  # cases 74 and 85
+def test_algorithms_that_cannot_be_pinned_stop_the_start(algorithms: list[str]) -> None:  # cases L74 and L85
     with pytest.raises(ValueError, match="algorithms"):
         checked_algorithms(algorithms, has_secret=False)
 
@@ -338,7 +338,7 @@ SKIPPED = [
     ("symmetric", {"kty": "oct", "k": "c2VjcmV0", "kid": "a"}, "unknown_type"),
     ("no type", {"kid": "a"}, "unknown_type"),
     ("type a list", {"kty": ["RSA"]}, "unknown_type"),
-    ("92 for encryption", {**public(RSA)[0], "use": "enc"}, "not_for_signatures"),
+    ("L92 for encryption", {**public(RSA)[0], "use": "enc"}, "not_for_signatures"),
     ("J11 unknown use", {**public(RSA)[0], "use": "tls"}, "not_for_signatures"),
     ("use a list", {**public(RSA)[0], "use": ["sig"]}, "not_for_signatures"),
     ("operations without verify", {**public(RSA)[0], "key_ops": ["encrypt"]}, "not_for_signatures"),
