@@ -3,7 +3,7 @@
 Everything else takes the time as an argument. Wall time compares with what providers write into tokens; boot time
 measures ages and leases: it never steps, and it goes on while the machine is suspended, where CLOCK_MONOTONIC stops.
 
-Wall time steps, and what is kept until a moment must not end early by a step, in neither direction (state.md B8). So an
+Wall time steps, and what is kept until a moment must not end early by a step, in neither direction. So an
 expiry is written by `late` and compared with `early`; without a step they and `wall` are the same.
 """
 

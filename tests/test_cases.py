@@ -8,7 +8,12 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs/cases.md").read_text()
-SOURCES = [path for part in ("sidecar", "tests") for path in sorted((ROOT / part).rglob("*.py"))]
+SOURCES = [
+    path
+    for part in ("sidecar", "tests")
+    for path in sorted((ROOT / part).rglob("*.py"))
+    if "node_modules" not in path.parts
+]
 
 # A case is cited by its number, and by a letter before it where it is about a logout token or its way here.
 NUMBER = r"[AJLR]?[0-9]{1,3}"

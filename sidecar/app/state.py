@@ -70,7 +70,7 @@ class State:
         self.bindings = Bindings(store)
         self.keeping: KeepingStore = store  # used with `store.secret` only, which is known from the start
         self.keyed = asyncio.Event()  # digests mean something from here on
-        # A binding outlives the session that it names: an expired one still denies (state.md B6).
+        # A binding outlives the session that it names: an expired one still denies.
         ttl = int(2 * config.session.max_age + SLACK_S)
         self.directory = Directory(
             self.bindings,

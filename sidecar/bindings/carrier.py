@@ -86,7 +86,7 @@ def _folded(name: bytes) -> bytes:
     if b"%" in name:
         name = percent_decoded(name)
     if not name.isascii():
-        name = _text(name).strip().encode()  # Python's and .NET's strip take Unicode blanks away (http-proxy.md, G)
+        name = _text(name).strip().encode()  # Python's and .NET's strip take Unicode blanks away (case 139)
     return name.strip().lower()
 
 

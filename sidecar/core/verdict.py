@@ -32,7 +32,7 @@ class Reason(enum.StrEnum):
     LOGIN = "login_not_recorded"
 
 
-# Denials that say "not now" instead of "not any more": the session and its cookies are kept (state.md section 6).
+# Denials that say "not now" instead of "not any more": the session and its cookies are kept.
 TEMPORARY: Final = frozenset((Reason.STALE, Reason.STORE, Reason.KEYS, Reason.LOGIN))
 
 
@@ -173,7 +173,7 @@ def is_revoked(identity: Identity, cutoff: Callable[[bytes], int | None]) -> boo
     for credential, session in identity.bound:
         if is_session_revoked(session, cutoff):
             return True
-        # Revoked by its own digest too (state.md B5), until a later verified login binds it again.
+        # Revoked by its own digest too, until a later verified login binds it again.
         until = cutoff(credential)
         if until is not None and session.login_time <= until:
             return True

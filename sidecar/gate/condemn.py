@@ -1,6 +1,6 @@
 """Revokes the credentials of dead sessions by their own digests as well (decision 004).
 
-Losing a binding must never turn a denial into access (state.md B5). So when a revocation meets a binding, or a denial
+Losing a binding must never turn a denial into access. So when a revocation meets a binding, or a denial
 finds one, the credential itself is revoked: in this replica at once, in the log soon after. What cannot be published
 now waits in the outbox; what a flood leaves out is said again by the next denial.
 """

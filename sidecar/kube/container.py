@@ -73,7 +73,7 @@ def is_our_volume(name: str) -> bool:
 
 
 def _native() -> dict[str, Any]:
-    """No preStop: there it would run while the app is still served (reference, life cycle)."""
+    """No preStop: there it would run while the app is still served."""
     return {"restartPolicy": "Always"}
 
 

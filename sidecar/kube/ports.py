@@ -93,7 +93,7 @@ def check_ports(containers: list[Container], app: AppPort, settings: Settings) -
 def without_name(container: Container, name: str, number: int) -> Container:
     """The app's container when the sidecar has taken the name of its port.
 
-    Names resolve within the container, so whatever uses the name gets the number first (reference, probes).
+    Names resolve within the container, so whatever uses the name gets the number first.
     """
     changed = {**container, **{probe: _numbered(container[probe], name, number) for probe in _present(container)}}
     if isinstance(container.get("lifecycle"), dict):

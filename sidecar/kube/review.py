@@ -1,6 +1,6 @@
 """AdmissionReview in, AdmissionReview out, for the mutating webhook. Pure: no state, no side effects, dry run or not.
 
-Two kinds of no, decided apart (reference, lessons). A pod that asked and cannot have the sidecar is refused: it would
+Two kinds of no, decided apart. A pod that asked and cannot have the sidecar is refused: it would
 run without enforcement. Whatever did not ask, or is no new pod, is let through unchanged, with a warning that says why.
 A message that is no AdmissionReview is answered with 400, and `failurePolicy` decides.
 """

@@ -187,7 +187,7 @@ class Feed:
             event(logger, logging.WARNING, "store_healed", published=published)
 
     async def _audit(self) -> None:
-        """Whoever deletes or trims entries leaves no trace in the counts that `follow` compares (state.md 5, T6)."""
+        """Whoever deletes or trims entries leaves no trace in the counts that `follow` compares."""
         while True:
             await asyncio.sleep(self._audit_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
             if self.loaded.is_set() and self.last_error is None and self._known is None:  # else a load does the same

@@ -1,8 +1,8 @@
 """A client of redis-py with its traps closed: bounded waits, no retries, one shape of answers, errors of our own.
 
 Not a store: it knows no keys and no schema. The library's defaults wait five seconds and try eleven times, so that a
-hung server holds a caller for a minute, and an XADD whose answer was lost is sent again without a word (reference
-state.md section 7). Here nothing is sent twice, and each call fails within twice its time-out.
+hung server holds a caller for a minute, and an XADD whose answer was lost is sent again without a word. Here nothing
+is sent twice, and each call fails within twice its time-out.
 """
 
 import asyncio

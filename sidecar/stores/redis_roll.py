@@ -3,8 +3,8 @@
 Every replica keeps one report of itself in Redis, renews it at least every second, and may read those of the others. A
 replica serves bound sessions for a while after it has last heard the store; that while is the lease in its report. Who
 looks counts a lease on its own boot clock, from the moment at which it saw the report change: that moment is never
-before the change. No wall clock takes part, so that no step of one, here or at the server, ends a lease early (state.md
-B8). The price: a process that has just begun takes a report that it finds for a new one.
+before the change. No wall clock takes part, so that no step of one, here or at the server, ends a lease early.
+The price: a process that has just begun takes a report that it finds for a new one.
 """
 
 from collections.abc import Mapping

@@ -344,7 +344,7 @@ def test_each_of_our_clients_in_the_audience_is_revoked() -> None:  # case L212
 
 E = {EVENT: {}}
 GOLDEN = [
-    # provider, switches, header, claims without iss, iat: shapes of identity-providers.md section 3
+    # provider, switches, header, claims without iss, iat: as the providers send them
     (
         "Keycloak",
         {},

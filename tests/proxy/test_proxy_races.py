@@ -61,7 +61,7 @@ async def test_a_logout_before_the_code_is_exchanged_ends_the_login(stage: Stage
 async def test_a_logout_of_the_subject_ends_the_login_of_the_same_second_and_not_the_next(
     stage: Stage, difference: int, is_over: bool
 ):
-    """`iat` has whole seconds: a login in the second of the logout may be the one that was meant (state.md B2)."""
+    """`iat` has whole seconds: a login in the second of the logout may be the one that was meant."""
     cutoff = int(time.time()) * 1000
     await end(stage, sub="alice", cutoff=cutoff)
     await stage.bind("cookie", Session(ISSUER, CLIENT, "s-2", "alice", cutoff + difference))
@@ -95,7 +95,7 @@ async def test_a_logout_right_after_the_rotation_ends_both_cookies(stage: Stage)
 
 
 async def test_an_old_cookie_stays_dead_after_a_new_login_under_the_same_sid(stage: Stage):
-    """A new login revives nothing (state.md section 14)."""
+    """A new login revives nothing."""
     now = int(time.time()) * 1000
     await stage.bind("old", Session(ISSUER, CLIENT, "s-1", "alice", now - 60_000))
     await end(stage, sid="s-1", cutoff=now - 30_000)

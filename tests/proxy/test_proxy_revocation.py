@@ -120,7 +120,7 @@ async def test_a_long_download_leaves_nothing_behind_when_it_ends_by_itself(stag
 
 
 async def test_a_revoked_cookie_stays_dead_when_its_binding_is_lost(stage: Stage):
-    """The credential itself is revoked when the session is (state.md B5)."""
+    """The credential itself is revoked when the session is."""
     await stage.bind("dead")
     await stage.logout("s-1")
     credential = stage.digester.credential(b"dead")
