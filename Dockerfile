@@ -20,10 +20,11 @@ COPY sidecar ./sidecar
 RUN apt-get update \
     && apt-get install --no-install-recommends --yes gcc libc6-dev \
     && rm -rf /var/lib/apt/lists/*
-RUN HATCH_BUILD_HOOK_ENABLE_MYPYC=1 PIP_ONLY_BINARY=:all: python -m pip wheel --no-cache-dir --no-deps --wheel-dir /dist . \
+RUN HATCH_BUILD_HOOK_ENABLE_MYPYC=1 PIP_ONLY_BINARY=:all: \
+    python -m pip wheel --no-cache-dir --no-deps --wheel-dir /dist . \
     && python -m venv --without-pip /opt/logout-sidecar \
     && python -m pip --python /opt/logout-sidecar/bin/python install --no-cache-dir --only-binary=:all: /dist/*.whl \
-    && /opt/logout-sidecar/bin/python -P -c 'from sidecar import clock; assert clock.__file__.endswith(".so")' \
+    && /opt/logout-sidecar/bin/python -P -c 'from sidecar.build import IS_COMPILED; assert IS_COMPILED' \
     && mkdir /state
 
 FROM python:${BASE_TAG}${BASE_DIGEST}

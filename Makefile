@@ -26,7 +26,7 @@ $(COMPILED)/.done: pyproject.toml $(shell find sidecar -name '*.py') | .venv/bin
 	  HATCH_BUILD_HOOK_ENABLE_MYPYC=1 PIP_ONLY_BINARY=:all: \
 	  $(COMPILED)/bin/python -m pip wheel --quiet --no-deps --wheel-dir $(COMPILED)/dist "$$copy"
 	$(COMPILED)/bin/python -m pip install --quiet "$$(echo $(COMPILED)/dist/*.whl)[test]"
-	$(COMPILED)/bin/python -P -c 'from sidecar import clock; assert clock.__file__.endswith(".so"), "nothing was compiled"'
+	$(COMPILED)/bin/python -P -c 'from sidecar.build import IS_COMPILED; assert IS_COMPILED, "nothing was compiled"'
 	@touch $@
 
 compiled: $(COMPILED)/.done

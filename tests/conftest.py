@@ -15,7 +15,9 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,16 +25,13 @@ from typing import Any
 import hypothesis
 import pytest
 
-from sidecar import clock
+from sidecar.build import IS_COMPILED
 
 # The same examples in every run, so that a change is judged by what it changed. `EXPLORE=1 make test` looks elsewhere
 # each time; what it finds becomes an `@example`.
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
 hypothesis.settings.register_profile("explore", deadline=None)
 hypothesis.settings.load_profile("explore" if os.environ.get("EXPLORE") else "repeatable")
-
-
-IS_COMPILED = not str(clock.__file__).endswith(".py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -45,16 +44,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(skip)
 
 
+_CODE = (types.BuiltinFunctionType, types.MethodDescriptorType, types.GetSetDescriptorType, type)
+
+
+def _is_compiled(module: object) -> bool:
+    return str(getattr(sys.modules.get(str(module)), "__file__", "")).endswith(".so")
+
+
 class _MonkeyPatch(pytest.MonkeyPatch):
-    """Refuses to replace a compiled function: who is compiled as well would go on calling it, and nothing be shown."""
+    """Refuses to replace compiled code where compiled code looks for it: that would go on as before."""
 
     def setattr(self, target: Any, name: Any, *arguments: Any, **options: Any) -> None:
-        module, _, last = target.rpartition(".") if isinstance(target, str) else ("", "", name)
-        holder = pkgutil.resolve_name(module) if module else target
+        path, _, last = target.rpartition(".") if isinstance(target, str) else ("", "", name)
+        holder = pkgutil.resolve_name(path) if path else target
         old = getattr(holder, last, None)
-        in_compiled = str(getattr(holder, "__file__", "")).endswith(".so") or isinstance(holder, type)
-        if in_compiled and isinstance(old, type(clock.boot)) and (old.__module__ or "").startswith("sidecar."):
-            pytest.fail(f"{last} of {holder} is compiled: mark the test `interpreted`")
+        at = holder.__module__ if isinstance(holder, type) else getattr(holder, "__name__", None)
+        made_in = getattr(old, "__module__", None) or getattr(getattr(old, "__objclass__", None), "__module__", None)
+        if isinstance(old, _CODE) and _is_compiled(at) and _is_compiled(made_in):
+            pytest.fail(f"{at}: {last} is compiled: mark the test `interpreted`")
         super().setattr(target, name, *arguments, **options)
 
 

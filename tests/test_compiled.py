@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 
 from sidecar import clock
+from sidecar.build import IS_COMPILED
+from sidecar.gate.gate import Gate
+from sidecar.proxy import downstream
 
 ROOT = Path(__file__).parents[1]
 HOOK = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]
@@ -141,10 +144,21 @@ def test_nothing_that_was_compiled_lies_beside_the_sources() -> None:
     assert list((ROOT / "sidecar").rglob("*.so")) == []
 
 
-@pytest.mark.skipif(str(clock.__file__).endswith(".py"), reason="this is the interpreted build")
+@pytest.mark.skipif(not IS_COMPILED, reason="this is the interpreted build")
 def test_all_that_is_listed_is_compiled() -> None:
     modules = [importlib.import_module(name.removesuffix(".py").replace("/", ".")) for name in SOURCES]
     assert [module.__file__ for module in modules if not str(module.__file__).endswith(".so")] == []
+
+
+@pytest.mark.skipif(not IS_COMPILED, reason="this is the interpreted build")
+@pytest.mark.parametrize(
+    ("holder", "name"),
+    [(clock, "wall"), (downstream, "end_of"), (downstream, "Tunnel"), (Gate, "judge"), (Gate, "epoch")],
+)
+def test_compiled_code_is_not_replaced_in_a_test(monkeypatch: pytest.MonkeyPatch, holder: object, name: str) -> None:
+    """Whoever calls it is compiled too and would not notice: such a test would show nothing (`tests/conftest.py`)."""
+    with pytest.raises(pytest.fail.Exception, match="is compiled"):
+        monkeypatch.setattr(holder, name, None)
 
 
 @pytest.mark.parametrize(

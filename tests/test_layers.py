@@ -23,7 +23,7 @@ LAYERS = (
     {"gate"},
     {"bindings", "oidc", "stores"},
     {"http1", "core"},
-    {"errors", "clock", "log", "metrics", "field_names", "template"},
+    {"build", "errors", "clock", "log", "metrics", "field_names", "template"},
     {"__version__"},
 )
 

@@ -50,13 +50,7 @@ def build_gate(
     carriers, vouchers = _carriers(config), _vouchers(config, state)
     tokens = [_token_carrier(binder, providers) for binder in session.bind if isinstance(binder, TokenSettings)]
     identifier = _identifier(config, state, carriers, tokens, vouchers)
-    enforcer = Enforcement(
-        carriers=carriers,
-        identifier=identifier,
-        token_cookies=[token.cookie for token in tokens if token.cookie],
-        vouchers=vouchers,
-        manner=_manner(config),
-    )
+    enforcer = _enforcement(config, carriers, identifier, tokens, vouchers)
     verdicts = Verdicts(replica=state.replica, freshness=state.freshness, policy=_policy(config, observes=observes))
     condemner = _condemner(config, state, observes=observes)
     denials = Denials(enforcement=enforcer, condemner=condemner, counts=counts, observes=observes)
@@ -113,9 +107,21 @@ def _identifier(
     )
 
 
-def _manner(config: Config) -> Manner:
+def _enforcement(
+    config: Config,
+    carriers: Carriers,
+    identifier: Identifier,
+    tokens: Sequence[TokenCarrier],
+    vouchers: Vouchers | None,
+) -> Enforcement:
     rules = config.enforcement
-    return Manner(rules.page.text if rules.page is not None else None, rules.clear_site_data)
+    return Enforcement(
+        carriers=carriers,
+        identifier=identifier,
+        token_cookies=[token.cookie for token in tokens if token.cookie],
+        vouchers=vouchers,
+        manner=Manner(rules.page.text if rules.page is not None else None, rules.clear_site_data),
+    )
 
 
 def _policy(config: Config, *, observes: bool) -> Policy:

@@ -11,9 +11,10 @@ from collections.abc import Coroutine
 
 from aiohttp import web
 
-from sidecar import __version__, clock, log
+from sidecar import __version__, log
 from sidecar.app.listener import Public
 from sidecar.app.sockets import BACKLOG
+from sidecar.build import IS_COMPILED
 from sidecar.config.model import Config
 from sidecar.config.process_settings import DrainSettings
 from sidecar.proxy.plane import Plane
@@ -102,7 +103,7 @@ def announce(config: Config, **fields: int) -> None:
         "started",
         version=__version__,
         listen=str(config.listen),
-        compiled=not str(clock.__file__).endswith(".py"),  # decision 032
+        compiled=IS_COMPILED,
         **fields,
         # What has to be registered at the provider.
         logout_url=f"{config.public_url or ''}{config.control.prefix}/backchannel-logout",

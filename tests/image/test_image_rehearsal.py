@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 from image_dockerfile import ROOT, the
 
-from sidecar import clock
+from sidecar.build import IS_COMPILED
 from sidecar.control.health import problem
 
 PREFIX = "/opt/logout-sidecar"
@@ -42,9 +42,6 @@ drain: {{delay: 0s, timeout: 1s}}
 def pip(*arguments: str) -> None:
     result = subprocess.run([sys.executable, "-m", "pip", *arguments], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
-
-
-IS_COMPILED = not str(clock.__file__).endswith(".py")
 
 
 def built(folder: Path) -> Path:
